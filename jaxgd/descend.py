@@ -1,0 +1,193 @@
+"""`descend`: a whole descent as one pure, differentiable function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgd import tree
+from jaxgd.loop import Carry, Descent, checked_keep
+from jaxgd.problem import pose
+from jaxgd.pytree import as_count, pytree
+from jaxgd.record import NOTHING, History, Record, Row
+from jaxgd.result import Result
+from jaxgd.rules import canonical_rule, learning_rate_of
+from jaxgd.status import Status
+from jaxgd.stop import Stop, checked_stop
+from jaxgd.tree import PyTree
+
+
+@pytree
+class Kept:
+    """The iterate that would be returned if the run ended here."""
+
+    x: PyTree
+    loss: jax.Array
+    grad_norm: jax.Array
+    step: jax.Array
+
+
+@pytree
+class _Walk:
+    """What `descend` carries from step to step."""
+
+    carry: Carry
+    status: jax.Array
+    kept: Kept
+
+
+def descend(
+    loss: Callable[..., Any],
+    params: PyTree,
+    rule: Any,
+    steps: int,
+    *,
+    args: tuple[Any, ...] = (),
+    bounds: Any = None,
+    stop: Stop | None = None,
+    has_aux: bool = False,
+    key: Any = None,
+    record: Record | None = Record(),  # noqa: B008  (frozen)
+    keep: str = "last",
+) -> Result:
+    """Minimise a loss by a fixed number of steps, purely: for your own jit, vmap and grad.
+
+    What `minimize` computes, as one traceable function, differentiable in forward and reverse mode
+    with respect to the params, the args and every float of the rule and its schedule. Where a test
+    in `stop` ends the run, the remaining steps change nothing.
+
+    Args:
+      loss: `loss(params, *args) -> float scalar`, or `(scalar, aux)` with `has_aux`.
+      params: pytree; inexact arrays and Python floats are optimised, all else is held fixed.
+      rule: an update rule, any object with `init` and `update`.
+      steps: updates to make, a Python int >= 0; it sets the length of the history.
+      args: further arguments of the loss.
+      bounds: `(lower, upper)`, numbers or prefix pytrees of params; None for an open side.
+      stop: tests that end the run early.
+      has_aux: the loss returns `(loss, aux)`.
+      key: a JAX random key: the loss is called with `key=`, a fresh fold for every step, and no
+        final evaluation is made.
+      record: what the history holds; None for nothing.
+      keep: "last" or "best": which iterate to return.
+
+    Returns:
+      A `Result`. Its history has steps + 1 rows (steps if the loss is stochastic), NaN after the
+      end; `result.steps` says how many are valid. Differentiating a run that went non-finite gives
+      NaN, wherever the loss was finite before.
+
+    Raises:
+      TypeError, ValueError: naming the argument, what was given and what was expected.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxgd as gd
+      >>> def final(rate):
+      ...     return gd.descend(lambda x: (x - 1.0) ** 2, 0.0, gd.GradientDescent(rate), 3).loss
+      >>> [round(float(x), 5) for x in jax.vmap(final)(jnp.array([0.1, 0.2]))]
+      [0.26214, 0.04666]
+      >>> round(float(jax.grad(final)(0.1)), 5)
+      -1.96608
+    """
+    steps = as_count(steps, "steps", at_least=0)
+    problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
+    stop = checked_stop(stop, stochastic=problem.stochastic)
+    record = NOTHING if record is None else record.checked()
+    keep = checked_keep(keep, stochastic=problem.stochastic)
+    descent = Descent(problem, inputs, canonical_rule(rule), stop, record)
+    walk, rows = _walk(descent, x, steps, keep)
+    return _result(descent, walk, rows)
+
+
+def _walk(descent: Descent, x: PyTree, steps: int, keep: str) -> tuple[_Walk, Row]:
+    """Scan the steps; on the last row of a deterministic loss no update is made."""
+    carry = jax.tree.map(jnp.asarray, descent.begin(x))
+    loss, grads = jax.eval_shape(descent.evaluate, carry)
+    nan = jnp.full((), jnp.nan, loss.dtype)
+    norm = jnp.full((), jnp.nan, jax.eval_shape(tree.max_norm, grads).dtype)
+    kept = Kept(carry.x, nan, norm, jnp.zeros((), jnp.int32))
+    walk = _Walk(carry, jnp.full((), Status.RUNNING, jnp.int32), kept)
+    length = steps if descent.problem.stochastic else steps + 1
+
+    def body(walk: _Walk, _: None) -> tuple[_Walk, Row]:
+        return _masked_step(descent, walk, steps, keep)
+
+    return _scan_in_chunks(body, walk, length)
+
+
+CHUNK = 128
+
+
+def _scan_in_chunks(body: Any, walk: _Walk, length: int) -> tuple[_Walk, Row]:
+    """lax.scan that stacks rows in two levels.
+
+    A flat scan that stacks many scalars is slow on jax 0.10 and quadratic in its length on 0.11.
+    """
+    if length <= CHUNK:
+        flat: tuple[_Walk, Row] = lax.scan(body, walk, None, length=length)
+        return flat
+
+    def chunk(walk: _Walk, _: None) -> tuple[_Walk, Row]:
+        done: tuple[_Walk, Row] = lax.scan(body, walk, None, length=CHUNK)
+        return done
+
+    # The last chunk may be longer than what is left: an ended run's steps change nothing.
+    walk, rows = lax.scan(chunk, walk, None, length=-(-length // CHUNK))
+    return walk, jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:])[:length], rows)
+
+
+def _masked_step(descent: Descent, walk: _Walk, steps: int, keep: str) -> tuple[_Walk, Row]:
+    carry, running = walk.carry, walk.status == Status.RUNNING
+    if descent.problem.stochastic:
+        running &= carry.step < steps
+    loss, grads = descent.evaluate(carry)
+    row = descent.observe(carry, loss, grads)
+    norm = tree.max_norm(descent.problem.projected(carry.x, grads, descent.inputs))
+    finite = jnp.isfinite(loss) & jnp.isfinite(tree.max_norm(grads))
+    tally, status = descent.test(carry.tally, row)
+    if not descent.problem.stochastic:
+        out_of_steps = (status == Status.RUNNING) & (carry.step >= steps)
+        status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
+    status = jnp.where(finite, status, jnp.int32(Status.NON_FINITE))
+    better = finite | (carry.step == 0)
+    if keep == "best":
+        better &= ~(loss >= walk.kept.loss)
+    here = Kept(carry.x, loss, norm, carry.step)
+    kept = tree.where(running & better, here, walk.kept)
+    goes_on = running & (status == Status.RUNNING)
+    following = tree.where(goes_on, descent.update(carry, loss, grads, tally), carry)
+    status = jnp.where(running, status, walk.status)
+    shown = jax.tree.map(lambda leaf: _blanked(running, leaf), row)
+    return _Walk(following, status, kept), shown
+
+
+def _blanked(shown: jax.Array, leaf: jax.Array) -> jax.Array:
+    return jnp.where(shown, leaf, jnp.full_like(leaf, jnp.nan))
+
+
+def _result(descent: Descent, walk: _Walk, rows: Row) -> Result:
+    problem, inputs, kept = descent.problem, descent.inputs, walk.kept
+    status, at_step, x = walk.status, kept.step, kept.x
+    if problem.stochastic:
+        ran_out = status == Status.RUNNING
+        status = jnp.where(ran_out, jnp.int32(Status.MAX_STEPS), status)
+        x = tree.where(ran_out, walk.carry.x, x)
+        at_step = jnp.where(ran_out, walk.carry.step, at_step)
+    made = walk.carry.step
+    ends_on_row = status != Status.MAX_STEPS if problem.stochastic else True
+    history = None
+    if descent.record != NOTHING:
+        pick = slice(None, None, descent.record.every)
+        history = History(
+            jnp.arange(len(rows.loss))[pick],
+            rows.loss[pick] if descent.record.loss else None,
+            rows.grad_norm[pick] if descent.record.grad_norm else None,
+            jax.tree.map(lambda leaf: leaf[pick], rows.params),
+            learning_rate_of(descent.rule),
+        )
+    aux = problem.call(x, inputs, at_step)[1] if problem.has_aux else None
+    whole = problem.params.merge(jax.tree.leaves(x), inputs.held)
+    evaluations = made + jnp.int32(ends_on_row)
+    return Result(
+        whole, kept.loss, kept.grad_norm, aux, at_step, made, status, evaluations, history, None
+    )

@@ -1,0 +1,104 @@
+"""The descent itself, in pure pieces: evaluate, observe, test, update."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxgd import tree
+from jaxgd.problem import Inputs, Problem
+from jaxgd.pytree import canonical_float, pytree
+from jaxgd.record import Record, Row
+from jaxgd.rules import extras
+from jaxgd.stop import Stop, Tally
+from jaxgd.tree import PyTree
+
+
+@pytree
+class Carry:
+    """A run about to evaluate the loss at its current iterate."""
+
+    x: PyTree
+    """The optimised leaves."""
+    state: PyTree
+    """The rule's state."""
+    step: jax.Array
+    """int32: updates made so far."""
+    tally: Tally
+    """The stop tests' memory of the rows before this iterate."""
+    move: Any
+    """The largest relative move of the last update; None unless a test needs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Descent:
+    """A run's fixed surroundings, inside a trace: what is minimised, how, and what is observed."""
+
+    problem: Problem
+    inputs: Inputs
+    rule: Any
+    stop: Stop
+    record: Record
+
+    def begin(self, x: PyTree) -> Carry:
+        """The carry at the start `x`."""
+        x = jax.tree.map(lambda leaf: lax.convert_element_type(leaf, leaf.dtype), x)
+        move = None if self.stop.xtol is None else jnp.full((), jnp.inf, canonical_float())
+        return Carry(x, self.rule.init(x), jnp.zeros((), jnp.int32), self.stop.begin(), move)
+
+    def evaluate(self, carry: Carry) -> tuple[jax.Array, PyTree]:
+        """The loss and the gradients at the iterate."""
+        return self.problem.evaluate(carry.x, self.inputs, carry.step)
+
+    def observe(self, carry: Carry, loss: jax.Array, grads: PyTree) -> Row:
+        """The row of the iterate: what its tests and its history need."""
+        needs_norm = self.record.grad_norm or self.stop.gtol is not None
+        projected = self.problem.projected(carry.x, grads, self.inputs) if needs_norm else None
+        return Row(
+            loss,
+            tree.max_norm(projected) if needs_norm else None,
+            carry.move,
+            carry.x if self.record.params else None,
+        )
+
+    def update(self, carry: Carry, loss: jax.Array, grads: PyTree, tally: Tally) -> Carry:
+        """The next iterate."""
+
+        def value_fn(x: PyTree) -> jax.Array:
+            return self.problem.value(x, self.inputs, carry.step)
+
+        known = {"value": loss, "grad": grads, "value_fn": value_fn}
+        extra = {name: known[name] for name in extras(self.rule)}
+        updates, state = self.rule.update(grads, carry.state, carry.x, **extra)
+        x = self.problem.clip(tree.add(carry.x, updates), self.inputs)
+        move = None if carry.move is None else largest_move(carry.x, x)
+        return Carry(x, state, carry.step + 1, tally, move)
+
+    def test(self, tally: Tally, row: Row) -> tuple[Tally, jax.Array]:
+        """The tests of `stop` on a row."""
+        return self.stop.test(tally, row.loss, row.grad_norm, row.move)
+
+
+def largest_move(before: PyTree, after: PyTree) -> jax.Array:
+    """max |after - before| / (1 + |after|) over all entries."""
+
+    def relative(a: jax.Array, b: jax.Array) -> jax.Array:
+        dtype = tree.arithmetic_dtype(a.dtype)
+        a, b = a.astype(dtype), b.astype(dtype)
+        return (b - a) / (1 + jnp.abs(b))
+
+    return tree.max_norm(jax.tree.map(relative, before, after)).astype(canonical_float())
+
+
+def checked_keep(keep: str | None, *, stochastic: bool) -> str:
+    """Which iterate to return: "best" or "last"; None means best where losses can be compared."""
+    if keep not in ("best", "last", None):
+        raise ValueError(f'keep must be "best", "last" or None, got {keep!r}')
+    if stochastic and keep == "best":
+        raise ValueError(
+            'keep="best" compares losses, and those of a stochastic loss differ by chance: '
+            'use keep="last"'
+        )
+    return keep or ("last" if stochastic else "best")

@@ -1,0 +1,273 @@
+"""Frozen dataclasses that are pytrees: numbers are leaves, choices of code path are static."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any, Protocol, TypeVar, dataclass_transform, runtime_checkable
+
+import jax
+import numpy as np
+from jax import dtypes
+
+T = TypeVar("T")
+_MADE_HERE: set[type] = set()
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A pytree whose fields must fit each other, not each its own range alone."""
+
+    def check(self, name: str) -> None:
+        """Raise a ValueError, calling the instance `name`, if they do not."""
+
+
+def static(default: Any = dataclasses.MISSING, *, doc: str = "") -> Any:
+    """Declare a field that selects a code path: part of the type, never traced, compared by value."""
+    return dataclasses.field(default=default, metadata={"static": True, "doc": doc})
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """What a numeric field accepts; `None` ends are open to infinity."""
+
+    rank: int = 0
+    whole: bool = False
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def expected(self) -> str:
+        """The accepted numbers in words."""
+        ends = [
+            f"{word} {end:g}"
+            for word, end in (
+                (">=", self.at_least),
+                (">", self.above),
+                ("<=", self.at_most),
+                ("<", self.below),
+            )
+            if end is not None
+        ]
+        kind = "whole number" if self.whole else "number"
+        kind = f"a list of {kind}s" if self.rank else f"a {kind}"
+        return " ".join([kind, " and ".join(ends)]).strip()
+
+    def admits(self, value: np.ndarray) -> bool:
+        """Whether every entry lies in the range (NaN never does)."""
+        checks = [~np.isnan(value)]
+        if self.at_least is not None:
+            checks.append(value >= self.at_least)
+        if self.above is not None:
+            checks.append(value > self.above)
+        if self.at_most is not None:
+            checks.append(value <= self.at_most)
+        if self.below is not None:
+            checks.append(value < self.below)
+        if self.whole:
+            checks.append(value == np.floor(value))
+        return all(bool(np.all(check)) for check in checks)
+
+
+def number(
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str = "",
+    rank: int = 0,
+    whole: bool = False,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    schedule: bool = False,
+) -> Any:
+    """Declare a numeric field: a leaf that is traced, swept and differentiated.
+
+    Args:
+      default: the value when the user gives none.
+      doc: one line for documentation and the command line.
+      rank: 0 for a number, 1 for a list of numbers.
+      whole: the field counts something; it is traced as int32, all others as the default float.
+      at_least, above, at_most, below: the accepted range, checked at the boundary.
+      schedule: a schedule (any callable `step -> rate`) may stand in the number's place.
+    """
+    accepts = Number(rank, whole, at_least, above, at_most, below)
+    metadata = {"number": accepts, "doc": doc, "schedule": schedule}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass_transform(
+    frozen_default=True, eq_default=False, field_specifiers=(dataclasses.field, static, number)
+)
+def pytree(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass that is a pytree: every field a child, but the `static` ones.
+
+    Instances are compared and hashed by identity: with array leaves `==` has no one answer.
+
+    Example:
+      >>> import jax, jaxgd as gd
+      >>> @gd.pytree
+      ... class Scale:
+      ...     factor: float = 2.0
+      >>> jax.tree.leaves(Scale())
+      [2.0]
+    """
+    made = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(made)  # type: ignore[arg-type]
+    _MADE_HERE.add(made)
+    return jax.tree_util.register_dataclass(
+        made,
+        [f.name for f in fields if not f.metadata.get("static")],
+        [f.name for f in fields if f.metadata.get("static")],
+    )
+
+
+class Same:
+    """A static value as part of a type: equal by value if it is hashable, by identity if not."""
+
+    __slots__ = ("_by_value", "_hash", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        try:
+            self._hash, self._by_value = hash(value), True
+        except TypeError:
+            self._hash, self._by_value = id(value), False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Same) or self._hash != other._hash:
+            return False
+        if self.value is other.value:
+            return True
+        by_value = self._by_value and type(self.value) is type(other.value)
+        return by_value and bool(self.value == other.value)
+
+
+@pytree
+class Function:
+    """A user's own schedule in a rule: no numbers to trace, static as a whole."""
+
+    function: Same = static()
+
+    def __call__(self, step: Any) -> Any:
+        return self.function.value(step)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is numeric: a Python number or an array of numbers, traced or not."""
+    if isinstance(value, numbers.Number | np.generic):
+        return True
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and (
+        dtypes.issubdtype(dtype, np.number) or dtypes.issubdtype(dtype, np.bool_)
+    )
+
+
+def canonical_float() -> np.dtype[Any]:
+    """The float dtype of numbers: float64 under x64, float32 otherwise."""
+    return np.dtype(dtypes.canonicalize_dtype(np.float64))
+
+
+def canonical(node: Any, name: str) -> Any:
+    """Check the numbers of a pytree dataclass and give each the one form that is traced.
+
+    Whatever the user wrote (`1`, `1.0`, `np.float64(1)`, `jnp.float32(1)`) becomes an array of the
+    default float dtype, or int32 for counts, so that equal programs are compiled once.
+
+    Args:
+      node: an instance of a `pytree` class; nested ones and tuples of them are checked too.
+      name: how error messages call it, e.g. `"rule"`.
+
+    Returns:
+      The same dataclass with canonical numbers.
+
+    Raises:
+      ValueError: a number is out of range or has another rank than its field declares.
+      TypeError: a field holds something else than a number (or a schedule, where one may stand).
+    """
+    changes = {
+        field.name: _canonical_field(field, getattr(node, field.name), f"{name}.{field.name}")
+        for field in dataclasses.fields(node)
+        if not field.metadata.get("static")
+    }
+    made = dataclasses.replace(node, **changes)
+    if isinstance(made, Checked):
+        made.check(name)
+    return made
+
+
+def _canonical_field(field: dataclasses.Field[Any], value: Any, path: str) -> Any:
+    accepts: Number | None = field.metadata.get("number")
+    if is_pytree(value):
+        if accepts is not None and not field.metadata["schedule"]:
+            raise TypeError(f"{path} must be {accepts.expected()}, got {value!r}")
+        return canonical(value, path)
+    if accepts is None:
+        return _canonical_untyped(value, path)
+    if value is None and field.default is None:
+        return None
+    if field.metadata["schedule"] and callable(value) and not isinstance(value, type):
+        return value if isinstance(value, Function) else Function(Same(value))
+    return canonical_number(value, accepts, path, schedule=field.metadata["schedule"])
+
+
+def _canonical_untyped(value: Any, path: str) -> Any:
+    if is_pytree(value):
+        return canonical(value, path)
+    if type(value) in (list, tuple):
+        return tuple(_canonical_untyped(item, f"{path}[{i}]") for i, item in enumerate(value))
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return np.asarray(value, canonical_float())
+    return value
+
+
+def is_pytree(value: Any) -> bool:
+    """Whether `value` is an instance of a class made by `pytree`."""
+    return type(value) in _MADE_HERE
+
+
+def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool = False) -> Any:
+    """`value` as an array of the one dtype its field is traced with; a clear error if it is none.
+
+    Traced values are only checked for their rank.
+    """
+    expected = accepts.expected() + (" or a schedule" if schedule else "")
+    if isinstance(value, list | tuple) and accepts.rank == 1 and all(map(is_number, value)):
+        value = np.asarray(value) if not _any_traced(value) else jax.numpy.stack(value)
+    if not is_number(value) or isinstance(value, bool):
+        kind = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+        raise TypeError(f"{path} must be {expected}, got {kind}")
+    if np.ndim(value) != accepts.rank:
+        hint = "; to sweep several values at once, jax.vmap over gd.descend"
+        raise ValueError(
+            f"{path} must be {expected}, got an array of shape {np.shape(value)}"
+            + ("" if accepts.rank else hint)
+        )
+    dtype = np.dtype(np.int32) if accepts.whole else canonical_float()
+    if isinstance(value, jax.core.Tracer):
+        return jax.lax.convert_element_type(value, dtype)
+    array = np.asarray(value)
+    if array.dtype.kind == "c" or not accepts.admits(array.astype(np.float64)):
+        raise ValueError(f"{path} must be {expected}, got {value}")
+    if accepts.whole and array.size and np.max(np.abs(array)) > np.iinfo(np.int32).max:
+        raise ValueError(f"{path} must be below 2**31, got {value}")
+    return array.astype(dtype)
+
+
+def _any_traced(values: Any) -> bool:
+    return any(isinstance(value, jax.core.Tracer) for value in values)
+
+
+def as_count(value: Any, name: str, *, at_least: int) -> int:
+    """`value` as a Python int: whole numbers of any type, `1e4` included."""
+    whole = is_number(value) and not isinstance(value, bool) and np.ndim(value) == 0
+    if not whole or isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name} must be a whole number >= {at_least}, got {value!r}")
+    if not math.isfinite(value) or value != int(value) or value < at_least:
+        raise ValueError(f"{name} must be a whole number >= {at_least}, got {value!r}")
+    return int(value)
+
+

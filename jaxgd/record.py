@@ -1,0 +1,121 @@
+"""What a run records, and the history that results."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxgd.pytree import as_count, canonical_float, pytree
+from jaxgd.schedules import rate_at
+from jaxgd.tree import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What the history of a run holds: rows at steps 0, every, 2 every, …
+
+    Example:
+      >>> import jax.numpy as jnp, jaxgd as gd
+      >>> result = gd.minimize(lambda x: jnp.sum(x ** 2), jnp.ones(2), gd.GradientDescent(0.25),
+      ...                      max_steps=4, record=gd.Record(every=2, params=True))
+      >>> result.history.loss.tolist(), result.history.params.shape
+      ([2.0, 0.125, 0.0078125], (3, 2))
+    """
+
+    every: int = 1
+    """Steps from one row to the next."""
+    loss: bool = True
+    """Record the loss."""
+    grad_norm: bool = True
+    """Record the largest gradient entry (under bounds: of the projected gradient)."""
+    params: bool = False
+    """Record the params, with a leading axis of rows."""
+
+    def checked(self) -> "Record":
+        """The same with checked fields; raises a TypeError or ValueError that names the field."""
+        for name in ("loss", "grad_norm", "params"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(
+                    f"record.{name} must be True or False, got {getattr(self, name)!r}"
+                )
+        return dataclasses.replace(
+            self, every=as_count(self.every, "record.every", at_least=1)
+        )
+
+
+NOTHING = Record(loss=False, grad_norm=False)
+
+
+@pytree
+class History:
+    """The rows of a run: arrays with a leading axis of rows, None for what was not recorded."""
+
+    step: Any
+    """int, (rows,): the number of updates made before the row."""
+    loss: Any
+    """float, (rows,): the loss."""
+    grad_norm: Any
+    """float, (rows,): the largest gradient entry; under bounds, of the projected gradient."""
+    params: PyTree
+    """The params, with a leading axis of rows."""
+    rate: Any
+    """The learning rate or schedule of the rule that ran, None for a foreign rule."""
+
+    @property
+    def learning_rate(self) -> Any:
+        """float, (rows,): the rate of the update that follows the row; None for foreign rules."""
+        if self.rate is None:
+            return None
+        if not callable(self.rate):
+            return jnp.broadcast_to(jnp.asarray(self.rate, canonical_float()), self.step.shape)
+        return jax.vmap(lambda step: rate_at(self.rate, step))(jnp.asarray(self.step))
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@pytree
+class Row:
+    """What is seen of one iterate, None for what nobody needs."""
+
+    loss: jax.Array
+    grad_norm: Any
+    move: Any
+    params: PyTree
+
+
+def blank(row: PyTree, length: int) -> Any:
+    """Room for `length` rows like `row`."""
+    return jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), row)
+
+
+def write(rows: PyTree, at: jax.Array, row: PyTree) -> Any:
+    """Put one row at index `at`, which must lie inside: no check is made."""
+    return jax.tree.map(
+        lambda room, leaf: room.at[at].set(leaf, mode="promise_in_bounds"), rows, row
+    )
+
+
+def write_all(rows: PyTree, at: jax.Array, block: PyTree) -> Any:
+    """Put the rows of `block` at index `at` and following; they must fit."""
+    return jax.tree.map(
+        lambda room, leaf: lax.dynamic_update_slice_in_dim(room, leaf, at, 0), rows, block
+    )
+
+
+def thin(rows: Row, first_step: int, record: Record) -> History:
+    """The history of the host rows that begin at `first_step`; every step has a row of scalars."""
+    count = len(rows.loss)
+    skip = -first_step % record.every
+    steps = np.arange(first_step + skip, first_step + count, record.every)
+    pick = slice(skip, None, record.every)
+    return History(
+        steps,
+        rows.loss[pick] if record.loss else None,
+        rows.grad_norm[pick] if record.grad_norm else None,
+        rows.params if record.params else None,
+        None,
+    )

@@ -1,0 +1,107 @@
+"""What a run returns: data only."""
+
+import html
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgd.pytree import pytree, static
+from jaxgd.record import History
+from jaxgd.status import Status
+from jaxgd.tree import PyTree
+
+
+@pytree
+class Result:
+    """The outcome of one run.
+
+    The first five fields describe the returned iterate, the others the run.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxgd as gd
+      >>> result = gd.minimize(lambda x: (x - 2.0) ** 2, 0.0, gd.GradientDescent(0.1))
+      >>> float(result.params), result.converged, int(result.evaluations)
+      (2.0, False, 1001)
+    """
+
+    params: PyTree
+    """The iterate that is returned, in the form of the params that were given."""
+    loss: Any
+    """float scalar: the loss there."""
+    grad_norm: Any
+    """float scalar: the largest gradient entry there; under bounds, of the projected gradient."""
+    aux: Any
+    """What a loss with has_aux returns there, else None."""
+    at_step: Any
+    """int scalar: the number of updates that led there."""
+    steps: Any
+    """int scalar: the updates that the run made."""
+    status: Any
+    """int scalar: a `Status`."""
+    evaluations: Any
+    """int scalar: the gradient evaluations that this call made for the run."""
+    history: History | None
+    """The rows that were recorded, None if nothing was asked for."""
+    state: Any
+    """All that a later call needs to continue the run: give it as `state=`."""
+    compile_seconds: float | None = None
+    """Seconds spent tracing and compiling; None from `descend`."""
+    run_seconds: float | None = None
+    """Seconds spent running; None from `descend`."""
+    engine: str = static("plain")
+    """Which engine ran."""
+
+    @property
+    def message(self) -> str:
+        """Why the run ended, and what to try, in words."""
+        return Status(int(self.status)).message
+
+    @property
+    def converged(self) -> bool:
+        """Whether one of the tests in `stop` was met."""
+        return Status(int(self.status)).converged
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What `print` shows: names and values."""
+        shown = [
+            ("status", Status(int(self.status)).name),
+            ("loss", f"{self.loss:.9g}"),
+            ("gradient norm", f"{self.grad_norm:.3g}"),
+            ("steps", f"{int(self.steps):,}"),
+        ]
+        if int(self.at_step) != int(self.steps):
+            shown.append(("returned iterate", f"step {int(self.at_step):,}"))
+        shown.append(("params", _brief(self.params)))
+        if self.run_seconds is not None and self.compile_seconds is not None:
+            shown.append(("compile time", f"{self.compile_seconds:.3f} s"))
+            shown.append(("run time", f"{self.run_seconds:.3f} s"))
+        return shown
+
+    def __str__(self) -> str:
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in (self.loss, self.status)):
+            return repr(self)
+        lines = [f"{name:<17} {value}" for name, value in self.rows()]
+        return "\n".join([*lines, self.message])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self.rows()
+        )
+        return f"<table>{rows}</table><p>{html.escape(self.message)}</p>"
+
+
+def _brief(params: PyTree) -> str:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    numeric = [(path, leaf) for path, leaf in leaves if hasattr(leaf, "shape")]
+    if sum(leaf.size for _, leaf in numeric) <= 8:
+        parts = [
+            (jax.tree_util.keystr(path) + " " + np.array2string(np.asarray(leaf), precision=6))
+            for path, leaf in numeric
+        ]
+        return ", ".join(part.strip() for part in parts)
+    count = sum(leaf.size for _, leaf in numeric)
+    word = "array" if len(numeric) == 1 else "arrays"
+    return f"{count:,} numbers in {len(numeric)} {word}"

@@ -1,0 +1,50 @@
+"""Update rules: how gradients become updates. One row in a registry is all that a new one needs."""
+
+from jaxgd.rules.adabelief import AdaBelief
+from jaxgd.rules.adadelta import AdaDelta
+from jaxgd.rules.adagrad import AdaGrad
+from jaxgd.rules.adam import Adam, AdamW, NAdam, RAdam
+from jaxgd.rules.adamax import AdaMax
+from jaxgd.rules.base import Chain, Rule, canonical_rule, chain, extras, learning_rate_of
+from jaxgd.rules.gradient import GradientDescent
+from jaxgd.rules.lion import Lion
+from jaxgd.rules.momentum import Momentum
+from jaxgd.rules.rmsprop import RMSProp
+from jaxgd.rules.transforms import ClipByGlobalNorm, ClipByValue, WeightDecay
+from jaxgd.rules.yogi import Yogi
+
+RULES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        GradientDescent,
+        Momentum,
+        RMSProp,
+        Adam,
+        AdamW,
+        NAdam,
+        RAdam,
+        AdaMax,
+        AdaBelief,
+        Yogi,
+        AdaGrad,
+        AdaDelta,
+        Lion,
+    )
+}
+
+TRANSFORMS: dict[str, type] = {
+    cls.__name__: cls for cls in (ClipByGlobalNorm, ClipByValue, WeightDecay)
+}
+
+__all__ = [
+    "RULES",
+    "TRANSFORMS",
+    "Chain",
+    "Rule",
+    "canonical_rule",
+    "chain",
+    "extras",
+    "learning_rate_of",
+    *RULES,
+    *TRANSFORMS,
+]

@@ -1,0 +1,216 @@
+"""The update-rule protocol, and the leaf-wise arithmetic that every rule here is written in."""
+
+import inspect
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+from jaxgd.pytree import canonical, canonical_float, is_pytree, pytree
+from jaxgd.tree import PyTree, arithmetic_dtype, real_dtype
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What turns gradients into updates.
+
+    Any object with these two methods is a rule, an `optax.GradientTransformation` among them.
+    """
+
+    init: Callable[..., Any]
+    """`init(params) -> state`"""
+    update: Callable[..., Any]
+    """`update(grads, state, params, **extra) -> (updates, state)`; updates are added to params."""
+
+
+@runtime_checkable
+class Transform(Rule, Protocol):
+    """A rule that acts on gradients and returns gradients; it precedes the one rule of a chain."""
+
+    transforms_gradients: ClassVar[bool]
+
+
+EXTRA = ("value", "grad", "value_fn")
+
+
+def extras(rule: Any) -> tuple[str, ...]:
+    """Which of `value`, `grad` and `value_fn` the rule's `update` takes, by its signature."""
+    try:
+        parameters = inspect.signature(rule.update).parameters
+    except (TypeError, ValueError):
+        return ()
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return EXTRA
+    return tuple(name for name in EXTRA if name in parameters)
+
+
+def canonical_rule(rule: Any) -> Any:
+    """`rule` with checked numbers, each in the one form that is traced; foreign rules as they are.
+
+    Raises:
+      TypeError: it is a class, a number, or has no init and update.
+    """
+    if isinstance(rule, type):
+        raise TypeError(
+            f"rule must be an instance, got the class {rule.__name__}: write {rule.__name__}(...)"
+        )
+    if not isinstance(rule, Rule):
+        raise TypeError(
+            "rule must be an update rule, an object with init and update such as gd.Adam(1e-3), "
+            f"got {rule!r}"
+        )
+    if isinstance(rule, Transform):
+        raise TypeError(
+            f"rule must turn gradients into updates; {type(rule).__name__} only transforms "
+            f"gradients: write gd.chain({type(rule).__name__}(...), gd.Adam(1e-3))"
+        )
+    return canonical(rule, "rule") if is_pytree(rule) else rule
+
+
+def zeros(params: PyTree) -> PyTree:
+    """Zeros like `params` in the dtypes that their arithmetic is done in."""
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, arithmetic_dtype(x.dtype)), params)
+
+
+def magnitudes(params: PyTree, fill: Any = 0) -> PyTree:
+    """Real arrays like `params`, all `fill`: where squares and other magnitudes are summed."""
+    return jax.tree.map(
+        lambda x: jnp.full(x.shape, fill, real_dtype(arithmetic_dtype(x.dtype))), params
+    )
+
+
+def none_yet() -> jax.Array:
+    """A step count, or a sum of weights, at its beginning."""
+    return jnp.zeros((), jnp.int32)
+
+
+def no_weight() -> jax.Array:
+    """The weight of a moment that has seen no gradient."""
+    return jnp.zeros((), canonical_float())
+
+
+def weigh(b: Any, w: Any) -> Any:
+    """The next weight of a moment with decay `b`: w = b w + (1 - b), that is 1 - b^t.
+
+    The moment of ones: it sums what the moment sums, so that their ratio is an average exactly,
+    however `b` is rounded, and costs no power.
+    """
+    b = jnp.asarray(b, w.dtype)
+    return b * w + (1 - b)
+
+
+def square(g: jax.Array) -> jax.Array:
+    """|g|^2, real also for complex g."""
+    return jnp.real(g * jnp.conj(g)) if jnp.iscomplexobj(g) else g * g
+
+
+def by_leaf(
+    equations: Callable[..., Any],
+    numbers: SimpleNamespace,
+    grads: PyTree,
+    *states: PyTree,
+    params: PyTree = None,
+) -> tuple[PyTree, ...]:
+    """Apply a rule's equations leaf by leaf.
+
+    Args:
+      equations: `equations(h, g, *states[, x]) -> (update, *states)` for one leaf; `h` has the
+        fields of `numbers`.
+      numbers: scalars; each leaf sees them in the (real) dtype of its arithmetic, so that a
+        float64 number does not widen a float32 leaf.
+      grads: pytree of gradients, computed with in promote(dtype, float32).
+      *states: pytrees like `grads`, in that dtype.
+      params: pytree like `grads`, if the equations take the parameters.
+
+    Returns:
+      The updates in the dtypes of `grads`, and the new states.
+    """
+    leaves, treedef = jax.tree.flatten(grads)
+    trees = [treedef.flatten_up_to(tree) for tree in states]
+    trees += [] if params is None else [treedef.flatten_up_to(params)]
+    results: tuple[list[Any], ...] = tuple([] for _ in range(1 + len(states)))
+    for g, *rest in zip(leaves, *trees, strict=True):
+        dtype = arithmetic_dtype(g.dtype)
+        h = SimpleNamespace(
+            **{
+                name: jnp.asarray(value, real_dtype(dtype))
+                for name, value in vars(numbers).items()
+            }
+        )
+        if params is not None:
+            rest[-1] = rest[-1].astype(dtype)
+        update, *after = equations(h, g.astype(dtype), *rest)
+        for part, leaf in zip(results, (update.astype(g.dtype), *after), strict=True):
+            part.append(leaf)
+    return tuple(jax.tree.unflatten(treedef, part) for part in results)
+
+
+@pytree
+class Chain:
+    """Gradient transforms in order, and then one rule; made by `chain`."""
+
+    transforms: tuple[Any, ...]
+    rule: Any
+
+    @property
+    def learning_rate(self) -> Any:
+        """That of the rule."""
+        return learning_rate_of(self.rule)
+
+    def init(self, params: PyTree) -> tuple[Any, ...]:
+        """The states of the transforms and of the rule."""
+        return tuple(part.init(params) for part in (*self.transforms, self.rule))
+
+    def update(
+        self, grads: PyTree, state: tuple[Any, ...], params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, tuple[Any, ...]]:
+        """The rule's updates from the transformed gradients."""
+        after = []
+        for transform, its_state in zip(self.transforms, state[:-1], strict=True):
+            grads, its_state = transform.update(grads, its_state, params)
+            after.append(its_state)
+        taken = {name: extra[name] for name in extras(self.rule) if name in extra}
+        updates, its_state = self.rule.update(grads, state[-1], params, **taken)
+        return updates, (*after, its_state)
+
+
+def chain(*parts: Any) -> Chain:
+    """Gradient transforms followed by one update rule, as one rule.
+
+    Args:
+      *parts: any number of transforms (`ClipByGlobalNorm`, `ClipByValue`, `WeightDecay`), and last
+        the rule.
+
+    Returns:
+      A rule.
+
+    Raises:
+      ValueError: a transform is last or a rule is not; after the rule an update is negative
+        already, so that weight decay there would ascend.
+
+    Example:
+      >>> import jaxgd as gd
+      >>> rule = gd.chain(gd.ClipByGlobalNorm(1.0), gd.Adam(1e-3))
+      >>> rule.learning_rate
+      0.001
+    """
+    for i, part in enumerate(parts):
+        if isinstance(part, type) or not isinstance(part, Rule):
+            kind = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
+            raise ValueError(f"chain takes rules, that is, instances with init and update: {kind}")
+        is_last = i == len(parts) - 1
+        if isinstance(part, Transform) == is_last:
+            place = "comes last, where a rule must be" if is_last else "comes before the last place"
+            raise ValueError(
+                f"chain takes gradient transforms and then one rule; {type(part).__name__} {place}"
+            )
+    if not parts:
+        raise ValueError("chain takes gradient transforms and then one rule; got nothing")
+    return Chain(tuple(parts[:-1]), parts[-1])
+
+
+def learning_rate_of(rule: Any) -> Any:
+    """The rule's learning rate or schedule; None for a foreign rule without one."""
+    return getattr(rule, "learning_rate", None)

@@ -1,0 +1,68 @@
+"""Schedules made of schedules."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgd.pytree import number, pytree
+from jaxgd.schedules.base import Scalar, check_boundaries, passed, progress, rate_at, real
+
+
+@pytree
+class Warmup:
+    """A linear rise from init to schedule(0) over `steps` steps, and then the schedule.
+
+    Reference: Goyal et al. (2017), arXiv:1706.02677.
+
+    Example:
+      >>> import jaxgd as gd
+      >>> schedule = gd.Warmup(gd.Constant(1.0), steps=4)
+      >>> [float(schedule(t)) for t in (0, 2, 4, 9)]
+      [0.0, 0.5, 1.0, 1.0]
+    """
+
+    schedule: Any = number(doc="what follows: a schedule or a rate", schedule=True, at_least=0)
+    steps: Scalar = number(doc="steps of the rise", whole=True, at_least=0)
+    init: Scalar = number(0.0, doc="the rate at step 0", at_least=0)
+
+    def __call__(self, step: Any) -> jax.Array:
+        """The rate at `step`."""
+        step, steps = jnp.asarray(step), jnp.asarray(self.steps)
+        peak, init = rate_at(self.schedule, jnp.zeros_like(step)), real(self.init)
+        rise = init + (peak - init) * progress(step, steps)
+        return jnp.where(step < steps, rise, rate_at(self.schedule, jnp.maximum(step - steps, 0)))
+
+
+@pytree
+class Join:
+    """One schedule after another; each sees the steps since its own beginning.
+
+    Example:
+      >>> import jaxgd as gd
+      >>> halves = gd.ExponentialDecay(1.0, rate=0.5)
+      >>> schedule = gd.Join([gd.Constant(0.25), halves], boundaries=[2])
+      >>> [float(schedule(t)) for t in (0, 1, 2, 3)]
+      [0.25, 0.25, 1.0, 0.5]
+    """
+
+    schedules: Any
+    boundaries: Any = number(
+        doc="the steps, rising, at which the next schedule begins", rank=1, whole=True, at_least=0
+    )
+
+    def check(self, name: str) -> None:
+        """Raise a ValueError unless the lists fit each other."""
+        if not isinstance(self.schedules, list | tuple):
+            raise TypeError(f"{name}.schedules must be a list of schedules, got {self.schedules!r}")
+        check_boundaries(len(self.schedules), self.boundaries, f"{name}.schedules", name)
+
+    def __call__(self, step: Any) -> jax.Array:
+        """The rate at `step`."""
+        step, boundaries = jnp.asarray(step), jnp.asarray(self.boundaries, jnp.int32)
+        begins = jnp.concatenate([jnp.zeros(1, jnp.int32), boundaries])
+        rates = [
+            rate_at(schedule, jnp.maximum(step - begin, 0))
+            for schedule, begin in zip(self.schedules, begins, strict=True)
+        ]
+        return jnp.stack(rates)[passed(boundaries, step)]
