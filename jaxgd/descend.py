@@ -87,7 +87,7 @@ def descend(
       >>> [round(float(x), 5) for x in jax.vmap(final)(jnp.array([0.1, 0.2]))]
       [0.26214, 0.04666]
       >>> round(float(jax.grad(final)(0.1)), 5)
-      -1.96608
+      -3.93216
     """
     steps = as_count(steps, "steps", at_least=0)
     problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxgd.driver import Numbers, Program
-from jaxgd.engines.plain import Flight, Window, launch
+from jaxgd.engines.plain import Flight, Window
 from jaxgd.loop import Carry
 from jaxgd.record import NOTHING, History, Record
 from jaxgd.status import Status
@@ -237,12 +237,14 @@ class Pilot:
 
 def relaunch(carry: Carry, lowest: Any) -> Flight:
     """A flight from copies of `carry`, whose own arrays live on when the flight's are donated."""
-    flight = launch(carry, lowest)
-    return jax.tree.map(duplicate, dataclasses.replace(flight, status=np.int32(Status.RUNNING)))
+    best = None if lowest is None else carry
+    running = np.int32(Status.RUNNING)
+    flight = Flight(carry, carry, best, lowest, running, carry.step, carry.step)
+    return jax.tree.map(duplicate, flight)
 
 
 def duplicate(leaf: Any) -> Any:
     """A copy that shares no memory. Host memory serves: it costs no compilation."""
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):
-        return jax.device_put(leaf, may_alias=False)
-    return np.array(leaf)
+    if isinstance(leaf.dtype, np.dtype):
+        return np.array(leaf)
+    return jax.device_put(leaf, may_alias=False)  # a random key in the rule's state

@@ -125,22 +125,24 @@ def minimize(
     record = _checked_record(record)
     rule, engine = canonical_rule(rule), _checked_engine(engine)
     _check_host_options(callback, time_limit)
-    began = time.perf_counter()
     program, numbers, compile_seconds = program_for(
         loss, problem, x, rule, stop, inputs, record, keep, engine
     )
+    began = time.perf_counter()
     run = _Run(problem, program, numbers, Journal(record, keep), max_steps, learning_rate_of(rule))
     result = run.go(x, state, progress, callback, time_limit)
-    spent = program.look.seconds
-    program.look.seconds = 0.0
-    result = dataclasses.replace(
-        result,
-        compile_seconds=compile_seconds + spent,
-        run_seconds=time.perf_counter() - began - compile_seconds - spent,
-    )
+    result = _timed(result, compile_seconds, time.perf_counter() - began, program)
     if throw and Status(int(result.status)).failed:
         raise RunFailed(result.message, result)
     return result
+
+
+def _timed(result: Result, compiling: float, running: float, program: Program) -> Result:
+    # What the extra call for aux and norms took to compile, if it was made for the first time.
+    late, program.look.seconds = program.look.seconds, 0.0
+    return dataclasses.replace(
+        result, compile_seconds=compiling + late, run_seconds=running - late
+    )
 
 
 @dataclasses.dataclass

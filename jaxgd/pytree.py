@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import numbers
-from typing import Any, Protocol, TypeVar, dataclass_transform, runtime_checkable
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -11,14 +11,6 @@ from jax import dtypes
 
 T = TypeVar("T")
 _MADE_HERE: set[type] = set()
-
-
-@runtime_checkable
-class Checked(Protocol):
-    """A pytree whose fields must fit each other, not each its own range alone."""
-
-    def check(self, name: str) -> None:
-        """Raise a ValueError, calling the instance `name`, if they do not."""
 
 
 def static(default: Any = dataclasses.MISSING, *, doc: str = "") -> Any:
@@ -53,20 +45,16 @@ class Number:
         kind = f"a list of {kind}s" if self.rank else f"a {kind}"
         return " ".join([kind, " and ".join(ends)]).strip()
 
-    def admits(self, value: np.ndarray) -> bool:
-        """Whether every entry lies in the range (NaN never does)."""
-        checks = [~np.isnan(value)]
-        if self.at_least is not None:
-            checks.append(value >= self.at_least)
-        if self.above is not None:
-            checks.append(value > self.above)
-        if self.at_most is not None:
-            checks.append(value <= self.at_most)
-        if self.below is not None:
-            checks.append(value < self.below)
-        if self.whole:
-            checks.append(value == np.floor(value))
-        return all(bool(np.all(check)) for check in checks)
+    def admits(self, value: float) -> bool:
+        """Whether one number lies in the range (NaN never does)."""
+        return (
+            value == value  # noqa: PLR0124  (NaN is not equal to itself)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+            and (not self.whole or (math.isfinite(value) and value == int(value)))
+        )
 
 
 def number(
@@ -184,6 +172,8 @@ def canonical(node: Any, name: str) -> Any:
     Returns:
       The same dataclass with canonical numbers.
 
+    A class whose fields must fit each other has a method `check(name)`, called last.
+
     Raises:
       ValueError: a number is out of range or has another rank than its field declares.
       TypeError: a field holds something else than a number (or a schedule, where one may stand).
@@ -194,8 +184,9 @@ def canonical(node: Any, name: str) -> Any:
         if not field.metadata.get("static")
     }
     made = dataclasses.replace(node, **changes)
-    if isinstance(made, Checked):
-        made.check(name)
+    check = getattr(made, "check", None)
+    if check is not None:
+        check(name)
     return made
 
 
@@ -234,6 +225,8 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
 
     Traced values are only checked for their rank.
     """
+    if type(value) is float and accepts.rank == 0 and not accepts.whole and accepts.admits(value):
+        return np.asarray(value, canonical_float())  # most calls: no need for the words below
     expected = accepts.expected() + (" or a schedule" if schedule else "")
     if isinstance(value, list | tuple) and accepts.rank == 1 and all(map(is_number, value)):
         value = np.asarray(value) if not _any_traced(value) else jax.numpy.stack(value)
@@ -250,9 +243,10 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
     if isinstance(value, jax.core.Tracer):
         return jax.lax.convert_element_type(value, dtype)
     array = np.asarray(value)
-    if array.dtype.kind == "c" or not accepts.admits(array.astype(np.float64)):
+    entries = [math.nan] if array.dtype.kind == "c" else array.astype(np.float64).ravel().tolist()
+    if not all(map(accepts.admits, entries)):
         raise ValueError(f"{path} must be {expected}, got {value}")
-    if accepts.whole and array.size and np.max(np.abs(array)) > np.iinfo(np.int32).max:
+    if accepts.whole and any(abs(entry) > np.iinfo(np.int32).max for entry in entries):
         raise ValueError(f"{path} must be below 2**31, got {value}")
     return array.astype(dtype)
 

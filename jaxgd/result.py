@@ -21,7 +21,7 @@ class Result:
     Example:
       >>> import jax.numpy as jnp, jaxgd as gd
       >>> result = gd.minimize(lambda x: (x - 2.0) ** 2, 0.0, gd.GradientDescent(0.1))
-      >>> float(result.params), result.converged, int(result.evaluations)
+      >>> round(float(result.params), 4), result.converged, int(result.evaluations)
       (2.0, False, 1001)
     """
 

@@ -155,31 +155,32 @@ def _chunk(
     length = jnp.clip(until - start.step, 1, length)
     after, rows, snapshots, slate = _run(descent, sizes, start, length)
     clean = tree.is_clean(slate)
+    # A gradient that is not finite somewhere in a long chunk: do it again in chunks of one step.
     again = ~clean & (length > 1)
     tally, status, at = _judge(descent, start.tally, rows, length, ~clean)
     out_of_steps = final & (start.step == until) & (status == Status.RUNNING)
     status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
+    status = jnp.where(again, jnp.int32(Status.RUNNING), status)
     at = jnp.where(out_of_steps, 0, at)
     ended = status != Status.RUNNING
-    valid = jnp.where(ended, at + 1, length)
-    after = dataclasses.replace(after, tally=tally)
+    valid = jnp.where(again, 0, jnp.where(ended, at + 1, length))
+    accepted = ~again & ~ended
+    after = _choose(accepted, dataclasses.replace(after, tally=tally), start)
     flown = dataclasses.replace(
         _with_best(flight, rows, jnp.where(status == Status.NON_FINITE, at, valid)),
-        carry=tree.where(ended, start, after),
-        before=tree.where(ended, flight.before, start),
+        carry=after,
+        before=_choose(accepted, start, flight.before),
         status=status,
         steps=jnp.where(ended, start.step + at, after.step),
+        careful=jnp.where(again, start.step + length, flight.careful),
     )
-    stays = dataclasses.replace(flight, careful=start.step + length)
-    flown = tree.where(again, stays, flown)
-    count = jnp.where(again, 0, valid)
     every = descent.record.every
-    taken = jnp.where(again, 0, _rounds(start.step + valid, every) - _rounds(start.step, every))
+    taken = _rounds(start.step + valid, every) - _rounds(start.step, every)
     return _Pass(
         flown,
         write_all(s.rows, s.count, rows),
         None if snapshots is None else write_all(s.snapshots, s.taken, snapshots),
-        s.count + count,
+        s.count + valid,
         s.taken + taken,
     )
 
@@ -257,9 +258,14 @@ def _with_best(flight: Flight, rows: Row, valid: jax.Array) -> Flight:
     lower = low < flight.lowest
     return dataclasses.replace(
         flight,
-        best=tree.where(lower, flight.carry, flight.best),
+        best=_choose(lower, flight.carry, flight.best),
         lowest=jnp.where(lower, low, flight.lowest),
     )
+
+
+def _choose(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
+    """One of two trees, copied: a kernel of its own to select each leaf takes long to compile."""
+    return lax.cond(condition, lambda yes, _: yes, lambda _, no: no, yes, no)
 
 
 def _scalars(row: Row) -> Row:

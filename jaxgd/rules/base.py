@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from jaxgd.pytree import canonical, canonical_float, is_pytree, pytree
 from jaxgd.tree import PyTree, arithmetic_dtype, real_dtype
 
 
-@runtime_checkable
 class Rule(Protocol):
     """What turns gradients into updates.
 
@@ -25,11 +24,14 @@ class Rule(Protocol):
     """`update(grads, state, params, **extra) -> (updates, state)`; updates are added to params."""
 
 
-@runtime_checkable
-class Transform(Rule, Protocol):
-    """A rule that acts on gradients and returns gradients; it precedes the one rule of a chain."""
+def is_rule(value: Any) -> bool:
+    """Whether `value` has the two methods of a rule."""
+    return callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))
 
-    transforms_gradients: ClassVar[bool]
+
+def is_transform(value: Any) -> bool:
+    """Whether `value` acts on gradients and returns gradients: such a rule precedes another."""
+    return bool(getattr(value, "transforms_gradients", False))
 
 
 EXTRA = ("value", "grad", "value_fn")
@@ -56,12 +58,12 @@ def canonical_rule(rule: Any) -> Any:
         raise TypeError(
             f"rule must be an instance, got the class {rule.__name__}: write {rule.__name__}(...)"
         )
-    if not isinstance(rule, Rule):
+    if not is_rule(rule):
         raise TypeError(
             "rule must be an update rule, an object with init and update such as gd.Adam(1e-3), "
             f"got {rule!r}"
         )
-    if isinstance(rule, Transform):
+    if is_transform(rule):
         raise TypeError(
             f"rule must turn gradients into updates; {type(rule).__name__} only transforms "
             f"gradients: write gd.chain({type(rule).__name__}(...), gd.Adam(1e-3))"
@@ -197,11 +199,11 @@ def chain(*parts: Any) -> Chain:
       0.001
     """
     for i, part in enumerate(parts):
-        if isinstance(part, type) or not isinstance(part, Rule):
+        if isinstance(part, type) or not is_rule(part):
             kind = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
             raise ValueError(f"chain takes rules, that is, instances with init and update: {kind}")
         is_last = i == len(parts) - 1
-        if isinstance(part, Transform) == is_last:
+        if is_transform(part) == is_last:
             place = "comes last, where a rule must be" if is_last else "comes before the last place"
             raise ValueError(
                 f"chain takes gradient transforms and then one rule; {type(part).__name__} {place}"

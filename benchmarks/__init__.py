@@ -1,0 +1,1 @@
+"""Benchmarks: every case side by side in one process, with interleaved repetitions."""

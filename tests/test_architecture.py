@@ -1,0 +1,165 @@
+"""The house: which module may import which, how long files and functions may be, what is public."""
+
+import ast
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxgd as gd
+
+ROOT = pathlib.Path(gd.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# A module imports from floors below its own, or from its own family (the package it is in).
+FLOORS = {
+    "pytree": 0,
+    "tree": 0,
+    "status": 0,
+    "refusal": 0,
+    "schedules": 1,
+    "rules": 2,
+    "stop": 3,
+    "record": 3,
+    "problem": 3,
+    "result": 3,
+    "loop": 4,
+    "descend": 4,
+    "engines": 5,
+    "signals": 6,
+    "progress": 6,
+    "driver": 7,
+    "flight": 7,
+    "minimize": 8,
+    "landscapes": 9,
+    "target": 10,
+    "files": 10,
+    "cli": 10,
+    "__main__": 10,
+}
+# Within a floor, what may be imported from beside: floor 0 has a base, and so on.
+BESIDE = {
+    ("tree", "pytree"),
+    ("result", "record"),
+    ("descend", "loop"),
+    ("flight", "driver"),
+    ("cli", "target"),
+    ("cli", "files"),
+    ("__main__", "cli"),
+}
+
+
+def name_of(path):
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports_of(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("jaxgd"):
+            rest = node.module.split(".")[1:]
+            yield from [rest[0]] if rest else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("jaxgd."):
+                    yield alias.name.split(".")[1]
+
+
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
+def test_every_module_has_a_floor():
+    assert {name_of(path) for path in MODULES} - {"__init__"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path):
+    here = name_of(path)
+    if here == "__init__":
+        return
+    for there in imports_of(parsed(path)):
+        if there == "__version__" or there == here:
+            continue
+        below = FLOORS[there] < FLOORS[here]
+        assert below or (here, there) in BESIDE, f"{here} imports {there}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_are_short(path):
+    assert len(path.read_text().splitlines()) <= 300
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef):
+            first = node.body[0]
+            documented = isinstance(getattr(first, "value", None), ast.Constant)
+            body = node.body[1:] if documented else node.body
+            if body:
+                length = body[-1].end_lineno - body[0].lineno + 1
+                assert length <= 40, f"{node.name} has {length} lines"
+
+
+def test_no_module_imports_a_peer_or_compiles_where_it_must_not():
+    peers = {"optax", "jaxopt", "optimistix", "torch", "flax", "equinox"}
+    for path in MODULES:
+        tree = parsed(path)
+        names = {
+            alias.name.split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        } | {
+            (node.module or "").split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+        }
+        assert not names & peers, path
+        calls_jit = any(
+            isinstance(node, ast.Attribute) and node.attr == "jit" for node in ast.walk(tree)
+        )
+        assert not calls_jit or name_of(path) in {"driver", "engines"}, path
+
+
+def test_the_public_names_are_these():
+    expected = {
+        "minimize", "descend", "chain", "pytree", "static", "number",
+        "Result", "History", "Record", "Stop", "Status", "RunFailed",
+        "engines", "landscapes", "__version__",
+        *gd.rules.RULES, *gd.rules.TRANSFORMS, *gd.schedules.SCHEDULES,
+    }  # fmt: skip
+    assert set(gd.__all__) == expected
+    assert all(hasattr(gd, name) for name in expected)
+
+
+def test_what_is_public_is_documented():
+    for name in gd.__all__:
+        thing = getattr(gd, name)
+        if name == "__version__":
+            continue
+        doc = inspect.getdoc(thing)
+        assert doc, name
+        if name in gd.rules.RULES:
+            assert "Reference:" in doc, name
+            assert ">>>" in doc, name
+            assert "u = " in doc, name
+        if name in gd.schedules.SCHEDULES:
+            assert ">>>" in doc, name
+
+
+@pytest.mark.parametrize(
+    "field", [(cls, f) for cls in (*gd.rules.RULES.values(), *gd.schedules.SCHEDULES.values())
+              for f in cls.__dataclass_fields__.values()],
+    ids=lambda pair: f"{pair[0].__name__}.{pair[1].name}",
+)  # fmt: skip
+def test_every_number_is_documented_once(field):
+    _, declared = field
+    assert declared.metadata.get("doc") or declared.name == "schedules"
+
+
+def test_importing_the_library_imports_nothing_optional():
+    code = (
+        "import sys, jaxgd; "
+        "bad = {'optax', 'flax', 'matplotlib', 'tqdm', 'click', 'pandas'} & set(sys.modules); "
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

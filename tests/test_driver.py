@@ -1,0 +1,213 @@
+"""Compiled programs: made once, held weakly; interruptions lose nothing."""
+
+import gc
+import os
+import signal
+import threading
+import time
+import weakref
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxgd as gd
+from jaxgd import driver
+
+
+def counted(function):
+    """The function, and how often Python ran it."""
+    calls = []
+
+    def loss(*args, **kwargs):
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    return loss, calls
+
+
+def rosenbrock(x):
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def test_numbers_never_retrace():
+    chex.clear_trace_counter()
+
+    @chex.assert_max_traces(n=3)
+    def loss(x, scale):
+        return scale * jnp.sum((x - 1) ** 2)
+
+    def run(rate, b1=0.9, tolerance=1e-9, upper=2.0, steps=20, scale=1.0, decay=0.5):
+        schedule = gd.ExponentialDecay(rate, rate=decay, every=10)
+        return gd.minimize(
+            loss,
+            jnp.zeros(3),
+            gd.Adam(schedule, b1=b1),
+            max_steps=steps,
+            args=(scale,),
+            bounds=(-1.0, upper),
+            stop=gd.Stop(gtol=tolerance),
+        )
+
+    first = run(0.1)
+    for again in (
+        run(0.2), run(1), run(jnp.float32(0.3)), run(np.float64(0.1), b1=0.5),
+        run(0.1, tolerance=1), run(0.1, upper=5.0), run(0.1, steps=3), run(0.1, scale=2.0),
+        run(0.1, decay=0.9),
+    ):  # fmt: skip
+        assert again.compile_seconds == 0.0
+    assert first.compile_seconds > 0
+
+
+def test_the_loss_is_traced_once():
+    loss, calls = counted(rosenbrock)
+    gd.minimize(loss, jnp.zeros(3), gd.Adam(0.1), max_steps=10)
+    assert len(calls) == 1
+    gd.minimize(loss, jnp.ones(3), gd.Adam(0.2), max_steps=1000)
+    assert len(calls) == 1
+    gd.minimize(loss, jnp.zeros(4), gd.Adam(0.1), max_steps=10)
+    assert len(calls) == 2
+
+
+def test_a_loss_with_aux_is_traced_once_too():
+    loss, calls = counted(lambda x: (jnp.sum(x**2), {"twice": 2 * x}))
+    for _ in range(2):
+        result = gd.minimize(loss, jnp.ones(2), gd.Adam(0.1), max_steps=3, has_aux=True)
+    assert len(calls) == 1
+    np.testing.assert_allclose(result.aux["twice"], 2 * result.params)
+
+
+def test_a_thousand_fresh_lambdas_leave_no_closure_alive():
+    refs = []
+    for i in range(1000):
+        captured = np.full(3, float(i), np.float32)
+        loss = lambda x, captured=captured: jnp.sum((x - captured) ** 2)
+        refs.append(weakref.ref(loss))
+        if i % 250 == 0:  # compiled for real; the others only fill the shelf
+            gd.minimize(loss, jnp.zeros(3), gd.Adam(0.1), max_steps=2)
+        else:
+            driver._shelf(loss)
+        del loss, captured
+    gc.collect()
+    assert sum(ref() is not None for ref in refs) == 0
+    assert len(driver._programs) < 500
+
+
+def test_programs_die_with_their_loss():
+    def run():
+        weight = np.ones(3, np.float32)
+        loss = lambda x: jnp.sum(weight * x**2)
+        gd.minimize(loss, jnp.ones(3), gd.Adam(0.1), max_steps=2)
+        return weakref.ref(loss), weakref.ref(next(iter(driver._shelf(loss)[0].values())))
+
+    loss, program = run()
+    gc.collect()
+    assert loss() is None
+    assert program() is None
+
+
+class Model:
+    def __init__(self, target):
+        self.target = target
+        self.traces = 0
+
+    def loss(self, x):
+        self.traces += 1
+        return jnp.sum((x - self.target) ** 2)
+
+    def other(self, x):
+        return jnp.sum((x + self.target) ** 2)
+
+
+def test_a_bound_method_keeps_its_program_between_calls():
+    model = Model(2.0)
+    for _ in range(3):
+        result = gd.minimize(model.loss, jnp.zeros(2), gd.Adam(0.5), max_steps=200)
+    assert model.traces == 1
+    np.testing.assert_allclose(result.params, 2, atol=1e-2)
+    other = gd.minimize(model.other, jnp.zeros(2), gd.Adam(0.5), max_steps=200)
+    np.testing.assert_allclose(other.params, -2, atol=1e-2)
+    ref = weakref.ref(model)
+    del model, result, other
+    gc.collect()
+    assert ref() is None
+
+
+def test_x64_has_programs_of_its_own_also_in_a_thread():
+    gd.minimize(rosenbrock, np.zeros(2), gd.Adam(0.1), max_steps=5)
+    results = []
+
+    def work():
+        with jax.enable_x64(True):
+            results.append(gd.minimize(rosenbrock, np.zeros(2), gd.Adam(0.1), max_steps=5))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert results[0].params.dtype == np.float64
+    again = gd.minimize(rosenbrock, np.zeros(2), gd.Adam(0.1), max_steps=5)
+    assert again.params.dtype == np.float32
+
+
+def interrupt_after(seconds):
+    timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    return timer
+
+
+def test_a_hundred_interruptions_lose_nothing():
+    handler = signal.getsignal(signal.SIGINT)
+    rule, steps = gd.Adam(1e-4), 2**31 - 1
+    start = jnp.full(10, -1.2)
+    options = {"keep": "last", "record": None}
+    gd.minimize(rosenbrock, start, rule, max_steps=3000, **options)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        timer = interrupt_after(float(rng.uniform(0.001, 0.08)))
+        result = gd.minimize(rosenbrock, start, rule, max_steps=steps, **options)
+        timer.join()
+        assert gd.Status(int(result.status)) == gd.Status.INTERRUPTED
+        assert 0 <= result.steps < steps
+        assert np.isfinite(result.loss)
+        assert int(result.state.carry.step) == result.steps
+        assert signal.getsignal(signal.SIGINT) is handler
+    whole = gd.minimize(rosenbrock, start, rule, max_steps=int(result.steps), **options)
+    np.testing.assert_array_equal(whole.params, result.params)
+    assert whole.loss == result.loss
+
+
+def test_a_second_interruption_aborts():
+    pressed = []
+
+    def callback(info):
+        pressed.append(info.steps)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        gd.minimize(
+            rosenbrock, jnp.zeros(2), gd.Adam(1e-4), max_steps=10**9, callback=callback
+        )
+    assert len(pressed) == 1
+
+
+def test_a_time_limit_ends_a_long_run_and_the_state_goes_on():
+    began = time.perf_counter()
+    result = gd.minimize(
+        rosenbrock, jnp.zeros(2), gd.Adam(1e-4), max_steps=2**31 - 1, time_limit=0.5, record=None
+    )
+    assert gd.Status(int(result.status)) == gd.Status.TIME_LIMIT
+    assert result.run_seconds > 0.4
+    assert time.perf_counter() - began < 60
+    more = gd.minimize(
+        rosenbrock,
+        jnp.zeros(2),
+        gd.Adam(1e-4),
+        max_steps=int(result.steps) + 1000,
+        state=result.state,
+        record=None,
+    )
+    assert more.steps == result.steps + 1000
