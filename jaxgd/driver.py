@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxgd.engines.cost import work_of
-from jaxgd.engines.plain import Flight, Sizes, Window, advance, launch
+from jaxgd.engines.plain import Flight, Plain, Sizes, Window, advance, launch
 from jaxgd.loop import Descent
 from jaxgd.problem import Inputs, Problem
 from jaxgd.record import Record
@@ -61,6 +61,7 @@ class Look:
         self.seconds = 0.0
 
     def __call__(self, *args: Any) -> Any:
+        """The loss, the gradient norm and aux."""
         if self._compiled is None:
             began = time.perf_counter()
             assert self._function is not None
@@ -88,34 +89,51 @@ def _shelf(loss: Any) -> tuple[OrderedDict[Any, Program], Any]:
     return shelf, method
 
 
-def program_for(
-    loss: Any,
-    problem: Problem,
-    x: PyTree,
-    rule: Any,
-    stop: Stop,
-    inputs: Inputs,
-    record: Record,
-    keep: str,
-    engine: Any,
-) -> tuple[Program, Numbers, float]:
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be run, checked and in the one form of each part."""
+
+    problem: Problem
+    x: PyTree
+    inputs: Inputs
+    rule: Any
+    stop: Stop
+    record: Record
+    keep: str
+    engine: Plain
+
+
+def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
     """The compiled program for a run, from the shelf or made now; and the seconds that took."""
-    _, rule_numbers, rule_layout = divide(rule, traced_or_static)
-    numbers = Numbers(rule_numbers, stop, inputs)
-    leaves, treedef = jax.tree.flatten((x, numbers.leaves()))
+    _, rule_numbers, rule_layout = divide(job.rule, traced_or_static)
+    numbers = Numbers(rule_numbers, job.stop, job.inputs)
+    leaves, treedef = jax.tree.flatten((job.x, numbers.leaves()))
     shelf, method = _shelf(loss)
-    form = (problem.form, rule_layout, record, keep, engine, treedef, method)
+    form = (job.problem.form, rule_layout, job.record, job.keep, job.engine, treedef, method)
     key = (form, tuple(map(_kind, leaves)), _configuration())
     program = shelf.get(key)
     if program is not None:
         shelf.move_to_end(key)
         return program, numbers, 0.0
     began = time.perf_counter()
-    program = _compile(problem, x, rule_layout, numbers, record, keep, engine)
+    program = _compile(job, rule_layout, numbers)
     shelf[key] = program
     while len(shelf) > PROGRAMS_PER_LOSS:
         shelf.popitem(last=False)
     return program, numbers, time.perf_counter() - began
+
+
+_OPTIONS = (
+    "jax_enable_x64",
+    "jax_default_device",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_debug_nans",
+    "jax_debug_infs",
+)
 
 
 def _kind(leaf: Any) -> Any:
@@ -128,28 +146,12 @@ def _kind(leaf: Any) -> Any:
 
 def _configuration() -> tuple[Any, ...]:
     """JAX's options that change what a function compiles to."""
-    config = jax.config
-    return (
-        jax.dtypes.canonicalize_dtype(np.float64),
-        config.jax_default_matmul_precision,
-        config.jax_numpy_dtype_promotion,
-        config.jax_numpy_rank_promotion,
-        config.jax_debug_nans,
-        config.jax_disable_jit,
-        jax.config.jax_default_device,
-    )
+    return tuple(getattr(jax.config, name, None) for name in _OPTIONS)
 
 
-def _compile(
-    problem: Problem,
-    x: PyTree,
-    rule_layout: Layout,
-    numbers: Numbers,
-    record: Record,
-    keep: str,
-    engine: Any,
-) -> Program:
-    traced, jaxpr = problem.traced(x, numbers.inputs)
+def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
+    x, record = job.x, job.record
+    traced, jaxpr = job.problem.traced(x, numbers.inputs)
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
         return Descent(traced, inputs, rule_layout.merge((), rule), stop, record)
@@ -158,7 +160,7 @@ def _compile(
         d = descent(*values)
         carry = d.begin(x)
         loss, _ = jax.eval_shape(d.evaluate, carry)
-        lowest = jax.numpy.full((), np.inf, loss.dtype) if keep == "best" else None
+        lowest = jax.numpy.full((), np.inf, loss.dtype) if job.keep == "best" else None
         return launch(carry, lowest)
 
     def look(x: PyTree, step: Any, *values: Any) -> Any:
@@ -171,7 +173,7 @@ def _compile(
     fresh = jax.eval_shape(begin, x, *numbers.leaves())
     snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
-    sizes = engine.sizes(work, snapshot if record.params else 0, record.every)
+    sizes = job.engine.sizes(work, snapshot if record.params else 0, record.every)
 
     def run(flight: Flight, until: Any, final: Any, *values: Any) -> tuple[Flight, Window]:
         return advance(descent(*values), sizes, flight, until, final)

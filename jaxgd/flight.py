@@ -98,7 +98,7 @@ class Journal:
             rows["grad_norm"] = norm[steps - first].copy()
         if self.record.params:
             rows["params"] = jax.tree.map(
-                lambda leaf: np.array(leaf[: len(steps)]), window.snapshots
+                lambda leaf: np.asarray(leaf)[: len(steps)].copy(), window.snapshots
             )
         return rows
 
@@ -122,9 +122,8 @@ class Journal:
             if parts and name in parts[0]
         }
         empty = np.zeros(0, np.int64)
-        return History(
-            series.get("step", empty), *(series.get(name) for name in names[1:]), rate=rate
-        )
+        loss, norm, params = (series.get(name) for name in names[1:])
+        return History(series.get("step", empty), loss, norm, params, rate)
 
 
 @dataclasses.dataclass
@@ -238,9 +237,10 @@ class Pilot:
 def relaunch(carry: Carry, lowest: Any) -> Flight:
     """A flight from copies of `carry`, whose own arrays live on when the flight's are donated."""
     best = None if lowest is None else carry
-    running = np.int32(Status.RUNNING)
+    running: Any = np.int32(Status.RUNNING)
     flight = Flight(carry, carry, best, lowest, running, carry.step, carry.step)
-    return jax.tree.map(duplicate, flight)
+    copied: Flight = jax.tree.map(duplicate, flight)
+    return copied
 
 
 def duplicate(leaf: Any) -> Any:

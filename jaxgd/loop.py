@@ -82,7 +82,7 @@ class Descent:
 
 
 def largest_move(before: PyTree, after: PyTree) -> jax.Array:
-    """max |after - before| / (1 + |after|) over all entries."""
+    """The largest |after - before| / (1 + |after|) over all entries."""
 
     def relative(a: jax.Array, b: jax.Array) -> jax.Array:
         dtype = tree.arithmetic_dtype(a.dtype)

@@ -1,6 +1,7 @@
 """One call for every form of loss, and the checks that come before any work."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from jax import dtypes
 from jax.extend import core
 
-from jaxgd.pytree import is_number, pytree
-from jaxgd.refusal import UNTRACEABLE, refuse_tracers, untraceable
+from jaxgd.pytree import is_number, is_quantity, pytree
+from jaxgd.refusal import described, refuse_tracers, untraceable
 from jaxgd.tree import Layout, PyTree, divide, path_of, strong, traced_or_static
 
 
@@ -72,11 +73,7 @@ class Problem:
           TypeError: the function cannot be traced, or returns something else than a scalar loss.
           ValueError: it closes over tracers of an outer transformation.
         """
-        step = np.int32(0)
-        try:
-            closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(x, inputs, step)
-        except UNTRACEABLE as error:
-            raise TypeError(untraceable(error)) from error
+        closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(x, inputs, np.int32(0))
         refuse_tracers("the loss, by its closure,", closed.consts)
         function, treedef = core.jaxpr_as_fun(closed), jax.tree.structure(shapes)
 
@@ -106,18 +103,20 @@ def pose(
       TypeError, ValueError: what was given, what was expected and what to do.
     """
     if isinstance(loss, type) or not callable(loss):
-        raise TypeError(f"loss must be a function of the params, got {loss!r}")
+        raise TypeError(f"loss must be a function of the params, got {described(loss)}")
     if not isinstance(args, tuple):
         raise TypeError(
-            f"args must be a tuple of the loss's further arguments, got {type(args).__name__}; "
+            f"args must be a tuple of the loss's further arguments, got {described(args)}; "
             "write args=(value,) for one"
         )
+    if not isinstance(has_aux, bool):
+        raise TypeError(f"has_aux must be True or False, got {described(has_aux)}")
     moving, held, layout = divide(params, lambda leaf: _kind(leaf, params))
     if not moving:
-        kinds = sorted({type(leaf).__name__ for leaf in jax.tree.leaves(params)})
+        kinds = "; ".join(sorted(set(map(described, jax.tree.leaves(params)))))
         raise ValueError(
             "params has no leaf to optimise: expected a pytree with float arrays or Python "
-            f"floats, got {'leaves of type ' + ', '.join(kinds) if kinds else 'no leaf at all'}"
+            f"floats, got {kinds or 'no leaf at all'}"
         )
     x = layout.moving_tree(map(strong, moving))
     _, held_args, args_layout = divide(args, traced_or_static)
@@ -134,40 +133,55 @@ def _direct(
     def call(x: PyTree, inputs: Inputs, step: Any) -> tuple[jax.Array, Any]:
         whole = params.merge(jax.tree.leaves(x), inputs.held)
         keyed = {"key": jax.random.fold_in(inputs.key, step)} if stochastic else {}
-        out = loss(whole, *args.merge((), inputs.args), **keyed)
+        out = _called(loss, (whole, *args.merge((), inputs.args)), keyed)
         if not has_aux:
             return _scalar(out), None
         if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(f"with has_aux=True loss must return (loss, aux), got {_what(out)}")
+            raise TypeError(f"with has_aux=True loss must return (loss, aux), got {described(out)}")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(out[1]):
+            if not _is_value(leaf) and not isinstance(leaf, jax.Array):
+                where = "aux" + jax.tree_util.keystr(path)
+                raise TypeError(f"aux of loss must hold arrays, got {described(leaf)} at {where}")
         return _scalar(out[0]), out[1]
 
     return call
 
 
+def _called(loss: Callable[..., Any], args: tuple[Any, ...], keyed: dict[str, Any]) -> Any:
+    """What the loss returns; if it cannot be called so, or not be traced, an error that says it."""
+    try:
+        return loss(*args, **keyed)
+    except Exception as error:
+        told = untraceable(error, "loss")
+        inside = error.__traceback__ is None or error.__traceback__.tb_next is not None
+        if told is None and isinstance(error, TypeError) and not inside:
+            given = [f"args[{i}]" for i in range(len(args) - 1)] + [f"{k}={k}" for k in keyed]
+            told = f"loss is called as loss({', '.join(['params', *given])}): {error}"
+        if told is None:
+            raise
+        raise TypeError(told) from error
+
+
 def _scalar(out: Any) -> jax.Array:
-    expected = "loss must return a scalar float"
+    expected = f"loss must return a scalar float, got {described(out)}"
     if out is None:
-        raise TypeError(f"{expected}, got None; does it lack a return statement?")
+        raise TypeError(f"{expected}; does it lack a return statement?")
     if isinstance(out, tuple):
-        raise TypeError(
-            f"{expected}, got {_what(out)}; for a loss that returns (loss, aux) give has_aux=True"
-        )
-    if not is_number(out):
-        raise TypeError(f"{expected}, got {_what(out)}")
+        raise TypeError(f"{expected}; for a loss that returns (loss, aux) give has_aux=True")
+    if not _is_value(out):
+        raise TypeError(expected)
     if jnp.shape(out) != ():
-        raise TypeError(
-            f"{expected}, got an array of shape {jnp.shape(out)}; take its sum or mean"
-        )
-    if not dtypes.issubdtype(jnp.result_type(out), np.floating):
-        raise TypeError(
-            f"{expected}, got {jnp.result_type(out)}; "
-            "take the real part or the magnitude, or convert it with astype(float)"
-        )
+        raise TypeError(f"{expected}; take its sum or mean")
+    if jnp.iscomplexobj(out):
+        raise TypeError(f"{expected}; take the real part or the magnitude")
+    if not jnp.issubdtype(jnp.result_type(out), np.floating):
+        raise TypeError(f"{expected}; convert it with astype(float)")
     return jnp.asarray(out)
 
 
-def _what(out: Any) -> str:
-    return f"a tuple of {len(out)}" if isinstance(out, tuple) else f"{type(out).__name__}"
+def _is_value(out: Any) -> bool:
+    """Whether JAX has an array for it: a number, but no Fraction or Decimal."""
+    return is_number(out) and (isinstance(out, int | float | complex) or hasattr(out, "dtype"))
 
 
 def _kind(leaf: Any, params: PyTree) -> str:
@@ -181,88 +195,106 @@ def _kind(leaf: Any, params: PyTree) -> str:
         )
     if isinstance(leaf, float | complex):
         return "moving"
-    dtype = getattr(leaf, "dtype", None)
-    return "moving" if dtypes.issubdtype(dtype, np.inexact) else traced_or_static(leaf)
+    if not hasattr(leaf, "dtype") or leaf.dtype == np.longdouble:
+        raise TypeError(f"params{path_of(params, leaf)} must be a float, got {leaf!r}")
+    return "moving" if jnp.issubdtype(leaf.dtype, np.inexact) else traced_or_static(leaf)
 
 
 def _checked_key(key: Any) -> Any:
     if key is None:
         return None
     dtype, shape = getattr(key, "dtype", None), np.shape(key) if hasattr(key, "shape") else None
-    typed = dtype is not None and dtypes.issubdtype(dtype, dtypes.prng_key) and shape == ()
-    raw = dtype == np.uint32 and shape is not None and len(shape) == 1
+    typed = dtype is not None and jnp.issubdtype(dtype, dtypes.prng_key) and shape == ()
+    raw = dtype == np.uint32 and shape == _raw_key_shape(
+        getattr(jax.config, "jax_default_prng_impl", None)
+    )
     if not typed and not raw:
-        got = repr(key) if dtype is None else f"an array of {dtype} and shape {shape}"
-        raise TypeError(f"key must be one JAX random key, as jax.random.key(0) makes, got {got}")
+        made = "as jax.random.key(0) makes"
+        raise TypeError(f"key must be one JAX random key, {made}, got {described(key)}")
     return key
+
+
+@functools.cache
+def _raw_key_shape(kind: str) -> tuple[int, ...]:
+    del kind
+    shape: tuple[int, ...] = jax.eval_shape(jax.random.PRNGKey, 0).shape
+    return shape
 
 
 def _bounds(bounds: Any, params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
     if not isinstance(bounds, tuple | list) or len(bounds) != 2:
         raise TypeError(
             "bounds must be a pair (lower, upper) of numbers or pytrees that are prefixes of "
-            f"params, got {_what(bounds)}"
+            f"params, got {described(bounds)}"
         )
-    lower = _side("bounds[0]", bounds[0], params, x, -np.inf)
-    upper = _side("bounds[1]", bounds[1], params, x, np.inf)
-    for leaf, low, high in zip(*map(jax.tree.leaves, (x, lower, upper)), strict=True):
-        if any(isinstance(value, jax.core.Tracer) for value in (leaf, low, high)):
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(x)]
+    lower = _side("bounds[0]", bounds[0], params, x, paths, open_end=-np.inf)
+    upper = _side("bounds[1]", bounds[1], params, x, paths, open_end=np.inf)
+    for path, *sides in zip(paths, *map(jax.tree.leaves, (lower, x, upper)), strict=True):
+        if any(isinstance(value, jax.core.Tracer) for value in sides):
             continue
-        name = path_of(x, leaf)
-        if not np.all(np.asarray(low) <= np.asarray(high)):
+        low, leaf, high = map(np.asarray, sides)
+        if not np.all(low <= high):
+            at, a, b = _first(~(low <= high), low, high)
             raise ValueError(
-                f"bounds of params{name} must have lower <= upper, got {low} and {high}"
+                f"bounds of params{path}{at} must have lower <= upper, got {a} and {b}"
             )
-        if not np.all((np.asarray(low) <= np.asarray(leaf)) & (leaf <= np.asarray(high))):
+        inside = (low <= leaf) & (leaf <= high)
+        if not np.all(inside):
+            at, a, value, b = _first(~inside, *sides)
             raise ValueError(
-                f"params{name} starts outside its bounds: {leaf} is not in [{low}, {high}]"
+                f"params{path}{at} starts outside its bounds: {value} is not in [{a}, {b}]"
             )
     return lower, upper
 
 
-def _side(name: str, prefix: Any, params: PyTree, x: PyTree, open_end: float) -> PyTree:
+def _first(wrong: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Where the first wrong entry is, as one would index it, and what the arrays hold there."""
+    at = tuple(map(int, np.argwhere(wrong)[0]))
+    return str(list(at)) if at else "", *(np.broadcast_to(a, wrong.shape)[at] for a in arrays)
+
+
+def _side(
+    name: str, prefix: Any, params: PyTree, x: PyTree, paths: list[str], *, open_end: float
+) -> PyTree:
     """One side of the bounds as a tree like `x`, each leaf a scalar or shaped like its leaf."""
-
-    def is_none(leaf: Any) -> bool:
-        return leaf is None
-
+    treedef: Any = jax.tree.structure(params)
     try:
-        whole = jax.tree.map(
-            lambda bound, part: jax.tree.map(lambda _: bound, part),
-            prefix,
-            params,
-            is_leaf=is_none,
-        )
+        filled = jax.tree.broadcast(prefix, params, is_leaf=lambda leaf: leaf is None)
+        per_leaf = treedef.flatten_up_to(filled)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{name} must be a number or a pytree that is a prefix of params: {error}"
+            f"{name} must be a number, an array, or a pytree that is a prefix of params: got "
+            f"{jax.tree.structure(prefix)} where params is {treedef}; the bounds of an array's "
+            "entries are one array, not a list"
         ) from error
-    per_leaf = jax.tree.leaves(whole, is_leaf=is_none)
     kinds = [_kind(leaf, params) for leaf in jax.tree.leaves(params)]
     chosen = [bound for bound, kind in zip(per_leaf, kinds, strict=True) if kind == "moving"]
-    leaves, treedef = jax.tree.flatten(x)
+    leaves, moving = jax.tree.flatten(x)
     made = [
-        _one_bound(name + path_of(x, leaf), open_end if bound is None else bound, leaf)
-        for bound, leaf in zip(chosen, leaves, strict=True)
+        _one_bound(name + path, open_end if bound is None else bound, leaf)
+        for path, bound, leaf in zip(paths, chosen, leaves, strict=True)
     ]
-    return jax.tree.unflatten(treedef, made)
+    return jax.tree.unflatten(moving, made)
 
 
 def _one_bound(name: str, bound: Any, leaf: Any) -> Any:
-    if not is_number(bound) or isinstance(bound, bool):
-        raise TypeError(f"{name} must be a number or an array, got {bound!r}")
+    if not is_quantity(bound):
+        raise TypeError(f"{name} must be a real number or an array of them, got {bound!r}")
     if jnp.iscomplexobj(leaf):
         raise TypeError(f"{name}: complex params have no order and cannot be bounded")
-    if np.ndim(bound) and np.shape(bound) != np.shape(leaf):
+    shape = np.shape(leaf)
+    if np.ndim(bound) and np.shape(bound) != shape:
         try:
-            bound = jnp.broadcast_to(bound, np.shape(leaf))
+            bound = jnp.broadcast_to(bound, shape)
         except ValueError as error:
             raise ValueError(
-                f"{name} must have the shape {np.shape(leaf)} of its leaf or be a number, "
+                f"{name} must have the shape {shape} of its leaf or be a number, "
                 f"got shape {np.shape(bound)}"
             ) from error
     if isinstance(bound, jax.core.Tracer):
         return bound.astype(leaf.dtype)
     if np.any(np.isnan(np.asarray(bound, np.float64))):
-        raise ValueError(f"{name} must not be NaN")
-    return np.asarray(bound).astype(leaf.dtype)
+        raise ValueError(f"{name} must not be NaN, got {bound!r}")
+    with np.errstate(over="ignore"):  # beyond the leaf's floats a side is open
+        return np.asarray(bound).astype(leaf.dtype)

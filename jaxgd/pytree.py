@@ -8,13 +8,14 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import numpy as np
 from jax import dtypes
+from jax import numpy as jnp
 
 T = TypeVar("T")
 _MADE_HERE: set[type] = set()
 
 
-def static(default: Any = dataclasses.MISSING, *, doc: str = "") -> Any:
-    """Declare a field that selects a code path: part of the type, never traced, compared by value."""
+def static(*, default: Any = dataclasses.MISSING, doc: str = "") -> Any:
+    """Declare a field that selects a code path: never traced, compared by value."""
     return dataclasses.field(default=default, metadata={"static": True, "doc": doc})
 
 
@@ -58,8 +59,8 @@ class Number:
 
 
 def number(
-    default: Any = dataclasses.MISSING,
     *,
+    default: Any = dataclasses.MISSING,
     doc: str = "",
     rank: int = 0,
     whole: bool = False,
@@ -76,7 +77,10 @@ def number(
       doc: one line for documentation and the command line.
       rank: 0 for a number, 1 for a list of numbers.
       whole: the field counts something; it is traced as int32, all others as the default float.
-      at_least, above, at_most, below: the accepted range, checked at the boundary.
+      at_least: the lowest accepted value; the range is checked at the boundary.
+      above: the same, exclusive.
+      at_most: the highest accepted value.
+      below: the same, exclusive.
       schedule: a schedule (any callable `step -> rate`) may stand in the number's place.
     """
     accepts = Number(rank, whole, at_least, above, at_most, below)
@@ -141,17 +145,26 @@ class Function:
     function: Same = static()
 
     def __call__(self, step: Any) -> Any:
+        """The rate at `step`."""
         return self.function.value(step)
 
 
 def is_number(value: Any) -> bool:
     """Whether `value` is numeric: a Python number or an array of numbers, traced or not."""
-    if isinstance(value, numbers.Number | np.generic):
+    if isinstance(value, numbers.Number):
         return True
     dtype = getattr(value, "dtype", None)
     return dtype is not None and (
-        dtypes.issubdtype(dtype, np.number) or dtypes.issubdtype(dtype, np.bool_)
+        jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
     )
+
+
+def is_quantity(value: Any) -> bool:
+    """Whether `value` is numeric, real and no truth value: so that it can measure or count."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return isinstance(value, numbers.Number) and not isinstance(value, bool | complex)
+    return is_number(value) and np.dtype(dtype).kind not in "bc"
 
 
 def canonical_float() -> np.dtype[Any]:
@@ -178,11 +191,13 @@ def canonical(node: Any, name: str) -> Any:
       ValueError: a number is out of range or has another rank than its field declares.
       TypeError: a field holds something else than a number (or a schedule, where one may stand).
     """
-    changes = {
-        field.name: _canonical_field(field, getattr(node, field.name), f"{name}.{field.name}")
-        for field in dataclasses.fields(node)
-        if not field.metadata.get("static")
-    }
+    changes = {}
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if not field.metadata.get("static"):
+            changes[field.name] = _canonical_field(field, value, f"{name}.{field.name}")
+        elif isinstance(field.default, bool) and not isinstance(value, bool):
+            raise TypeError(f"{name}.{field.name} must be True or False, got {value!r}")
     made = dataclasses.replace(node, **changes)
     check = getattr(made, "check", None)
     if check is not None:
@@ -192,17 +207,22 @@ def canonical(node: Any, name: str) -> Any:
 
 def _canonical_field(field: dataclasses.Field[Any], value: Any, path: str) -> Any:
     accepts: Number | None = field.metadata.get("number")
-    if is_pytree(value):
-        if accepts is not None and not field.metadata["schedule"]:
-            raise TypeError(f"{path} must be {accepts.expected()}, got {value!r}")
-        return canonical(value, path)
     if accepts is None:
         return _canonical_untyped(value, path)
     if value is None and field.default is None:
         return None
-    if field.metadata["schedule"] and callable(value) and not isinstance(value, type):
-        return value if isinstance(value, Function) else Function(Same(value))
-    return canonical_number(value, accepts, path, schedule=field.metadata["schedule"])
+    checked = _canonical_rate if field.metadata["schedule"] else canonical_number
+    return checked(value, accepts, path)
+
+
+def _canonical_rate(value: Any, accepts: Number, path: str) -> Any:
+    """A number or a schedule; or, where a list is accepted, a list of both."""
+    if accepts.rank and isinstance(value, list | tuple):
+        one = dataclasses.replace(accepts, rank=0)
+        return tuple(_canonical_rate(v, one, f"{path}[{i}]") for i, v in enumerate(value))
+    if callable(value) and not isinstance(value, type):
+        return canonical(value, path) if is_pytree(value) else Function(Same(value))
+    return canonical_number(value, accepts, path, schedule=True)
 
 
 def _canonical_untyped(value: Any, path: str) -> Any:
@@ -228,11 +248,14 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
     if type(value) is float and accepts.rank == 0 and not accepts.whole and accepts.admits(value):
         return np.asarray(value, canonical_float())  # most calls: no need for the words below
     expected = accepts.expected() + (" or a schedule" if schedule else "")
-    if isinstance(value, list | tuple) and accepts.rank == 1 and all(map(is_number, value)):
+    listed = isinstance(value, list | tuple) and accepts.rank == 1
+    if listed and all(is_quantity(item) and not np.ndim(item) for item in value):
         value = np.asarray(value) if not _any_traced(value) else jax.numpy.stack(value)
-    if not is_number(value) or isinstance(value, bool):
-        kind = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
-        raise TypeError(f"{path} must be {expected}, got {kind}")
+    if isinstance(value, type):
+        hint = f": write {value.__name__}(...)" if schedule and value in _MADE_HERE else ""
+        raise TypeError(f"{path} must be {expected}, got the class {value.__name__}{hint}")
+    if not is_quantity(value):
+        raise TypeError(f"{path} must be {expected}, got {value!r}")
     if np.ndim(value) != accepts.rank:
         hint = "; to sweep several values at once, jax.vmap over gd.descend"
         raise ValueError(
@@ -243,8 +266,7 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
     if isinstance(value, jax.core.Tracer):
         return jax.lax.convert_element_type(value, dtype)
     array = np.asarray(value)
-    entries = [math.nan] if array.dtype.kind == "c" else array.astype(np.float64).ravel().tolist()
-    if not all(map(accepts.admits, entries)):
+    if not all(map(accepts.admits, entries := _entries(array))):
         raise ValueError(f"{path} must be {expected}, got {value}")
     if accepts.whole and any(abs(entry) > np.iinfo(np.int32).max for entry in entries):
         raise ValueError(f"{path} must be below 2**31, got {value}")
@@ -255,13 +277,23 @@ def _any_traced(values: Any) -> bool:
     return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
+def _entries(array: Any) -> list[float]:
+    """All entries as floats; NaN if one is beyond all floats."""
+    try:
+        return list(array.astype(np.float64).ravel().tolist())
+    except OverflowError:
+        return [math.nan]
+
+
 def as_count(value: Any, name: str, *, at_least: int) -> int:
     """`value` as a Python int: whole numbers of any type, `1e4` included."""
-    whole = is_number(value) and not isinstance(value, bool) and np.ndim(value) == 0
-    if not whole or isinstance(value, jax.core.Tracer):
-        raise TypeError(f"{name} must be a whole number >= {at_least}, got {value!r}")
-    if not math.isfinite(value) or value != int(value) or value < at_least:
-        raise ValueError(f"{name} must be a whole number >= {at_least}, got {value!r}")
+    if type(value) is int and at_least <= value < 2**31:
+        return value
+    expected = f"{name} must be a whole number >= {at_least}"
+    traced = isinstance(value, jax.core.Tracer)
+    if traced or not is_quantity(value) or np.ndim(value):
+        raise TypeError(f"{expected}{' and not traced' * traced}, got {value!r}")
+    (entry,) = _entries(np.asarray(value))
+    if not (math.isfinite(entry) and entry.is_integer() and at_least <= entry < 2**31):
+        raise ValueError(f"{expected} and below 2**31, got {value!r}")
     return int(value)
-
-

@@ -15,7 +15,7 @@ from jaxgd.tree import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What the history of a run holds: rows at steps 0, every, 2 every, …
+    """What the history of a run holds: rows at the steps that are multiples of `every`.
 
     Example:
       >>> import jax.numpy as jnp, jaxgd as gd
@@ -38,12 +38,8 @@ class Record:
         """The same with checked fields; raises a TypeError or ValueError that names the field."""
         for name in ("loss", "grad_norm", "params"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(
-                    f"record.{name} must be True or False, got {getattr(self, name)!r}"
-                )
-        return dataclasses.replace(
-            self, every=as_count(self.every, "record.every", at_least=1)
-        )
+                raise TypeError(f"record.{name} must be True or False, got {getattr(self, name)!r}")
+        return dataclasses.replace(self, every=as_count(self.every, "record.every", at_least=1))
 
 
 NOTHING = Record(loss=False, grad_norm=False)
@@ -93,29 +89,15 @@ def blank(row: PyTree, length: int) -> Any:
 
 
 def write(rows: PyTree, at: jax.Array, row: PyTree) -> Any:
-    """Put one row at index `at`, which must lie inside: no check is made."""
-    return jax.tree.map(
-        lambda room, leaf: room.at[at].set(leaf, mode="promise_in_bounds"), rows, row
-    )
+    """Put one row at index `at`, which must lie inside."""
+    return jax.tree.map(lambda room, leaf: _put(room, leaf[None], at), rows, row)
 
 
 def write_all(rows: PyTree, at: jax.Array, block: PyTree) -> Any:
     """Put the rows of `block` at index `at` and following; they must fit."""
-    return jax.tree.map(
-        lambda room, leaf: lax.dynamic_update_slice_in_dim(room, leaf, at, 0), rows, block
-    )
+    return jax.tree.map(lambda room, leaf: _put(room, leaf, at), rows, block)
 
 
-def thin(rows: Row, first_step: int, record: Record) -> History:
-    """The history of the host rows that begin at `first_step`; every step has a row of scalars."""
-    count = len(rows.loss)
-    skip = -first_step % record.every
-    steps = np.arange(first_step + skip, first_step + count, record.every)
-    pick = slice(skip, None, record.every)
-    return History(
-        steps,
-        rows.loss[pick] if record.loss else None,
-        rows.grad_norm[pick] if record.grad_norm else None,
-        rows.params if record.params else None,
-        None,
-    )
+def _put(room: jax.Array, leaf: jax.Array, at: jax.Array) -> jax.Array:
+    # Not room.at[at].set: that selects between old and new, and so reads what it overwrites.
+    return lax.dynamic_update_slice_in_dim(room, leaf, at, 0, allow_negative_indices=False)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgd.pytree import pytree, static
+from jaxgd.pytree import is_number, pytree, static
 from jaxgd.record import History
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
@@ -49,7 +49,7 @@ class Result:
     """Seconds spent tracing and compiling; None from `descend`."""
     run_seconds: float | None = None
     """Seconds spent running; None from `descend`."""
-    engine: str = static("plain")
+    engine: str = static(default="plain")
     """Which engine ran."""
 
     @property
@@ -95,10 +95,11 @@ class Result:
 
 def _brief(params: PyTree) -> str:
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    numeric = [(path, leaf) for path, leaf in leaves if hasattr(leaf, "shape")]
+    numeric = [(path, leaf) for path, leaf in leaves if is_number(leaf)]
+    numeric = [(path, np.asarray(leaf)) for path, leaf in numeric]
     if sum(leaf.size for _, leaf in numeric) <= 8:
         parts = [
-            (jax.tree_util.keystr(path) + " " + np.array2string(np.asarray(leaf), precision=6))
+            (jax.tree_util.keystr(path) + " " + np.array2string(leaf, precision=6))
             for path, leaf in numeric
         ]
         return ", ".join(part.strip() for part in parts)

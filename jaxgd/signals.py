@@ -13,7 +13,8 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
 
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        """Handle SIGINT."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgd.pytree import canonical, canonical_float, number, pytree
 from jaxgd.status import Status
@@ -43,12 +44,16 @@ class Stop:
       ('CONVERGED_GRADIENT', 35)
     """
 
-    ftol: Any = number(None, doc="smallest change of the loss, absolute", at_least=0)
-    frtol: Any = number(None, doc="smallest change of the loss, relative to it", at_least=0)
-    xtol: Any = number(None, doc="smallest move of a parameter, relative to 1 + it", at_least=0)
-    gtol: Any = number(None, doc="largest gradient entry taken for zero", at_least=0)
-    target: Any = number(None, doc="loss at which to stop")
-    patience: Any = number(1, doc="consecutive hits that end the run", whole=True, at_least=1)
+    ftol: Any = number(default=None, doc="smallest change of the loss, absolute", at_least=0)
+    frtol: Any = number(default=None, doc="smallest change of the loss, relative to it", at_least=0)
+    xtol: Any = number(
+        default=None, doc="smallest move of a parameter, relative to 1 + it", at_least=0
+    )
+    gtol: Any = number(default=None, doc="largest gradient entry taken for zero", at_least=0)
+    target: Any = number(default=None, doc="loss at which to stop")
+    patience: Any = number(
+        default=1, doc="consecutive hits that end the run", whole=True, at_least=1
+    )
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -89,7 +94,7 @@ class Stop:
     def _hit(self, name: str, loss: Any, change: Any, grad_norm: Any, move: Any) -> jax.Array:
         limit = jnp.asarray(getattr(self, name), canonical_float())
         if name == "frtol":
-            limit = limit * jnp.maximum(jnp.abs(loss), jnp.finfo(loss.dtype).tiny)
+            limit = limit * jnp.maximum(jnp.abs(loss), np.finfo(loss.dtype).tiny)
         sizes = {"target": loss, "gtol": grad_norm, "ftol": change, "frtol": change, "xtol": move}
         return jnp.asarray(sizes[name], canonical_float()) <= limit
 

@@ -25,7 +25,7 @@ def arithmetic_dtype(dtype: Any) -> np.dtype[Any]:
 
 def real_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype of a magnitude: that of the real part for complex numbers."""
-    return np.dtype(np.finfo(dtype).dtype) if dtypes.issubdtype(dtype, np.complexfloating) else dtype
+    return np.zeros((), dtype).real.dtype
 
 
 def where(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
@@ -69,7 +69,8 @@ def _largest(leaf: jax.Array) -> jax.Array:
     # vectorises where one of floats, which must look out for NaN, does not.
     size = jnp.abs(leaf)
     bits = lax.bitcast_convert_type(size, np.dtype(f"int{8 * size.dtype.itemsize}"))
-    return lax.bitcast_convert_type(jnp.max(bits), size.dtype)
+    largest: jax.Array = lax.bitcast_convert_type(jnp.max(bits), size.dtype)
+    return largest
 
 
 @_largest.defjvp
@@ -104,7 +105,7 @@ def taint(slate: PyTree, tree: PyTree) -> PyTree:
 def is_clean(slate: PyTree) -> jax.Array:
     """Whether everything that `taint` has added was finite."""
     marks = [jnp.all(mark == 0) for mark in jax.tree.leaves(slate)]
-    return functools.reduce(jnp.logical_and, marks, jnp.bool_(True))
+    return jnp.all(jnp.stack([jnp.bool_(True), *marks]))
 
 
 def path_of(tree: PyTree, leaf: Any) -> str:
@@ -176,5 +177,5 @@ def divide(tree: PyTree, kind: Any) -> tuple[list[Any], list[Any], Layout]:
 
 def traced_or_static(leaf: Any) -> str:
     """The kind of an argument's leaf: numbers and arrays (keys too) are traced, others static."""
-    is_key = dtypes.issubdtype(getattr(leaf, "dtype", np.dtype(object)), dtypes.prng_key)
+    is_key = jnp.issubdtype(getattr(leaf, "dtype", np.dtype(object)), dtypes.prng_key)
     return "held" if is_number(leaf) or is_key else "static"

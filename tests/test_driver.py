@@ -165,7 +165,7 @@ def test_a_hundred_interruptions_lose_nothing():
     gd.minimize(rosenbrock, start, rule, max_steps=3000, **options)
     rng = np.random.default_rng(0)
     for _ in range(100):
-        timer = interrupt_after(float(rng.uniform(0.001, 0.08)))
+        timer = interrupt_after(float(rng.uniform(0.02, 0.1)))
         result = gd.minimize(rosenbrock, start, rule, max_steps=steps, **options)
         timer.join()
         assert gd.Status(int(result.status)) == gd.Status.INTERRUPTED

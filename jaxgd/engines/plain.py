@@ -141,14 +141,12 @@ def advance(
     s = lax.while_loop(goes_on, body, _Pass(flight, rows, snapshots, none, none))
     ended, first = s.flight, flight.carry.step
     best_step = ended.carry.step if ended.best is None else ended.best.step
-    marks = (ended.status, ended.steps, first, s.count)
-    marks += (ended.carry.step, ended.before.step, best_step)
+    marks = [ended.status, ended.steps, first, s.count]
+    marks += [ended.carry.step, ended.before.step, best_step]
     return ended, Window(jnp.stack(marks), s.rows, s.snapshots)
 
 
-def _chunk(
-    descent: Descent, sizes: Sizes, s: _Pass, until: jax.Array, final: jax.Array
-) -> _Pass:
+def _chunk(descent: Descent, sizes: Sizes, s: _Pass, until: jax.Array, final: jax.Array) -> _Pass:
     """One chunk: run it, judge its rows, and accept it, end the run, or go back to be careful."""
     flight, start = s.flight, s.flight.carry
     length = jnp.where(start.step < flight.careful, 1, sizes.chunk)
@@ -243,7 +241,7 @@ def _judge(
 
     def goes_on(s: Any) -> jax.Array:
         i, _, status = s
-        return (i < length) & (status == Status.RUNNING)
+        return jnp.logical_and(i < length, status == Status.RUNNING)
 
     i, tally, status = lax.while_loop(goes_on, test, (jnp.int32(0), tally, running))
     return tally, status, i - 1

@@ -12,7 +12,7 @@ from jaxgd.tree import PyTree
 
 @pytree
 class AdaBelief:
-    """AdaBelief.
+    """Adam that divides by how much the gradient surprises.
 
         m = b1 m + (1 - b1) g
         v = b2 v + (1 - b2) (g - m)^2 + eps
@@ -32,9 +32,9 @@ class AdaBelief:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the second moment", at_least=0, below=1)
-    eps: Any = number(1e-16, doc="added to v and to its root", at_least=0)
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
+    eps: Any = number(default=1e-16, doc="added to v and to its root", at_least=0)
 
     def init(self, params: PyTree) -> AdamState:
         """Zero moments."""
@@ -45,7 +45,7 @@ class AdaBelief:
     ) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
         del params
-        h = corrected(self, state)
+        h, state = corrected(self, state)
 
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m = h.b1 * m + (1 - h.b1) * g

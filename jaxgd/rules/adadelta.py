@@ -22,7 +22,7 @@ class AdaDeltaState(NamedTuple):
 
 @pytree
 class AdaDelta:
-    """AdaDelta.
+    """Steps in the units of the params.
 
         v = decay v + (1 - decay) g^2
         s = sqrt(d + eps) / sqrt(v + eps) g
@@ -42,8 +42,8 @@ class AdaDelta:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    decay: Any = number(0.9, doc="decay of both averages", at_least=0, below=1)
-    eps: Any = number(1e-6, doc="added under both roots", at_least=0)
+    decay: Any = number(default=0.9, doc="decay of both averages", at_least=0, below=1)
+    eps: Any = number(default=1e-6, doc="added under both roots", at_least=0)
 
     def init(self, params: PyTree) -> AdaDeltaState:
         """Zero averages."""

@@ -21,7 +21,7 @@ class AdaGradState(NamedTuple):
 
 @pytree
 class AdaGrad:
-    """AdaGrad.
+    """Steps scaled by the sum of all squared gradients.
 
         v = v + g^2                     (v starts at initial_accumulator)
         u = -rate g / sqrt(v + eps)     (0 where v is 0)
@@ -38,8 +38,8 @@ class AdaGrad:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    initial_accumulator: Any = number(0.1, doc="the first value of v", at_least=0)
-    eps: Any = number(1e-7, doc="added to v under the root", at_least=0)
+    initial_accumulator: Any = number(default=0.1, doc="the first value of v", at_least=0)
+    eps: Any = number(default=1e-7, doc="added to v under the root", at_least=0)
 
     def init(self, params: PyTree) -> AdaGradState:
         """The initial accumulator."""

@@ -14,11 +14,10 @@ from jaxgd.tree import PyTree
 
 
 class AdamState(NamedTuple):
-    """The step count, the moments' weights, the moments, and AMSGrad's maximum or None."""
+    """The step count, the moments' weights (2,), the moments, and AMSGrad's maximum or None."""
 
     t: jax.Array
-    w1: jax.Array
-    w2: jax.Array
+    w: jax.Array
     m: PyTree
     v: PyTree
     v_max: PyTree = None
@@ -28,20 +27,32 @@ def no_moments(params: PyTree, *, amsgrad: bool = False) -> AdamState:
     """The state before the first step."""
     m, v = zeros(params), magnitudes(params)
     v_max = magnitudes(params) if amsgrad else None
-    return AdamState(none_yet(), no_weight(), no_weight(), m, v, v_max)
+    return AdamState(none_yet(), no_weight(2), m, v, v_max)
 
 
-def corrected(rule: Any, state: AdamState) -> SimpleNamespace:
-    """The numbers of the step after `state`: the rule's own, and the corrections c1 and c2."""
-    w1, w2 = weigh(rule.b1, state.w1), weigh(rule.b2, state.w2)
+def corrected(rule: Any, state: AdamState) -> tuple[SimpleNamespace, AdamState]:
+    """The numbers of the next step, with the corrections c1 and c2; and the state so far after it.
+
+    Returns:
+      The rule's own numbers and the corrections; the state with its count and weights moved on.
+    """
+    # One array for both weights: each scalar more would be a kernel more on a CPU.
+    w = next_weights(rule, state.w)
+    c = 1 / w
     rate = rate_at(rule.learning_rate, state.t)
-    return SimpleNamespace(
-        rate=rate, b1=rule.b1, b2=rule.b2, eps=rule.eps, w1=w1, c1=1 / w1, w2=w2, c2=1 / w2
-    )
+    h = SimpleNamespace(rate=rate, b1=rule.b1, b2=rule.b2, eps=rule.eps, c1=c[0], c2=c[1])
+    return h, state._replace(t=state.t + 1, w=w)
+
+
+def next_weights(rule: Any, w: jax.Array) -> jax.Array:
+    """The weights 1 - b1^t and 1 - b2^t after one more step."""
+    b = jnp.stack([jnp.asarray(b, w.dtype) for b in (rule.b1, rule.b2)])
+    after: jax.Array = weigh(b, w)
+    return after
 
 
 def moments(h: Any, g: Any, m: Any, v: Any) -> tuple[Any, Any]:
-    """m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2."""
+    """The next moments: m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2."""
     return h.b1 * m + (1 - h.b1) * g, h.b2 * v + (1 - h.b2) * square(g)
 
 
@@ -60,12 +71,12 @@ def adam_step(
     """The updates and the state after it, from `equations(h, g, m, v[, v_max][, x])`."""
     v_max = () if state.v_max is None else (state.v_max,)
     updates, *after = by_leaf(equations, h, grads, state.m, state.v, *v_max, params=params)
-    return updates, AdamState(state.t + 1, h.w1, h.w2, *after)
+    return updates, AdamState(state.t, state.w, *after)
 
 
 @pytree
 class Adam:
-    """Adam, and AMSGrad.
+    """Steps along a moving average, scaled by one of squares; AMSGrad.
 
         m = b1 m + (1 - b1) g
         v = b2 v + (1 - b2) g^2
@@ -86,10 +97,10 @@ class Adam:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the second moment", at_least=0, below=1)
-    eps: Any = number(1e-8, doc="added to the root of v", at_least=0)
-    amsgrad: bool = static(False, doc="divide by the largest v so far")
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
+    eps: Any = number(default=1e-8, doc="added to the root of v", at_least=0)
+    amsgrad: bool = static(default=False, doc="divide by the largest v so far")
 
     def init(self, params: PyTree) -> AdamState:
         """Zero moments."""
@@ -100,6 +111,7 @@ class Adam:
     ) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
         del params
+        h, state = corrected(self, state)
 
         def equations(h: Any, g: Any, m: Any, v: Any, *v_max: Any) -> Any:
             m, v = moments(h, g, m, v)
@@ -107,7 +119,7 @@ class Adam:
             u = -(h.rate * h.c1) * m / (jnp.sqrt(v_hat) + h.eps)
             return (u, m, v, v_hat) if v_max else (u, m, v)
 
-        return adam_step(equations, corrected(self, state), grads, state)
+        return adam_step(equations, h, grads, state)
 
 
 @pytree
@@ -131,21 +143,19 @@ class AdamW:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the second moment", at_least=0, below=1)
-    eps: Any = number(1e-8, doc="added to the root of v", at_least=0)
-    amsgrad: bool = static(False, doc="divide by the largest v so far")
-    weight_decay: Any = number(1e-4, doc="decay of the params, times the rate", at_least=0)
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
+    eps: Any = number(default=1e-8, doc="added to the root of v", at_least=0)
+    amsgrad: bool = static(default=False, doc="divide by the largest v so far")
+    weight_decay: Any = number(default=1e-4, doc="decay of the params, times the rate", at_least=0)
 
     def init(self, params: PyTree) -> AdamState:
         """Zero moments."""
         return no_moments(params, amsgrad=self.amsgrad)
 
-    def update(
-        self, grads: PyTree, state: AdamState, params: PyTree
-    ) -> tuple[PyTree, AdamState]:
+    def update(self, grads: PyTree, state: AdamState, params: PyTree) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
-        h = corrected(self, state)
+        h, state = corrected(self, state)
         h.weight_decay = self.weight_decay
 
         def equations(h: Any, g: Any, m: Any, v: Any, *rest: Any) -> Any:
@@ -177,9 +187,9 @@ class NAdam:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the second moment", at_least=0, below=1)
-    eps: Any = number(1e-8, doc="added to the root of v", at_least=0)
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
+    eps: Any = number(default=1e-8, doc="added to the root of v", at_least=0)
 
     def init(self, params: PyTree) -> AdamState:
         """Zero moments."""
@@ -190,8 +200,8 @@ class NAdam:
     ) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
         del params
-        h = corrected(self, state)
-        h.n1 = 1 / weigh(self.b1, h.w1)
+        h, state = corrected(self, state)
+        h.n1 = 1 / next_weights(self, state.w)[0]
 
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m, v = moments(h, g, m, v)
@@ -225,9 +235,9 @@ class RAdam:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the second moment", at_least=0, below=1)
-    eps: Any = number(1e-8, doc="added to the root of v", at_least=0)
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
+    eps: Any = number(default=1e-8, doc="added to the root of v", at_least=0)
 
     def init(self, params: PyTree) -> AdamState:
         """Zero moments."""
@@ -238,10 +248,11 @@ class RAdam:
     ) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
         del params
-        h, t = corrected(self, state), (state.t + 1).astype(state.w2.dtype)
-        b2 = jnp.asarray(self.b2, h.w2.dtype)
+        h, state = corrected(self, state)
+        t, w2 = state.t.astype(state.w.dtype), state.w[1]
+        b2 = jnp.asarray(self.b2, w2.dtype)
         p_inf = 2 / (1 - b2) - 1
-        p = p_inf - 2 * t * (1 - h.w2) / h.w2
+        p = p_inf - 2 * t * (1 - w2) / w2
         settled = p >= 5
         # The root's argument is kept positive where the branch is not taken: where() alone would
         # let its NaN into the derivative.

@@ -23,7 +23,7 @@ class AdaMaxState(NamedTuple):
 
 @pytree
 class AdaMax:
-    """AdaMax.
+    """Adam in the infinity norm.
 
         m = b1 m + (1 - b1) g
         v = max(b2 v, |g| + eps)
@@ -41,9 +41,9 @@ class AdaMax:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the norm", at_least=0, below=1)
-    eps: Any = number(1e-8, doc="added to the gradient's magnitude", at_least=0)
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the norm", at_least=0, below=1)
+    eps: Any = number(default=1e-8, doc="added to the gradient's magnitude", at_least=0)
 
     def init(self, params: PyTree) -> AdaMaxState:
         """Zero moments."""

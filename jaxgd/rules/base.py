@@ -88,9 +88,9 @@ def none_yet() -> jax.Array:
     return jnp.zeros((), jnp.int32)
 
 
-def no_weight() -> jax.Array:
-    """The weight of a moment that has seen no gradient."""
-    return jnp.zeros((), canonical_float())
+def no_weight(*shape: int) -> jax.Array:
+    """The weight of moments that have seen no gradient."""
+    return jnp.zeros(shape, canonical_float())
 
 
 def weigh(b: Any, w: Any) -> Any:
@@ -130,16 +130,13 @@ def by_leaf(
       The updates in the dtypes of `grads`, and the new states.
     """
     leaves, treedef = jax.tree.flatten(grads)
-    trees = [treedef.flatten_up_to(tree) for tree in states]
-    trees += [] if params is None else [treedef.flatten_up_to(params)]
+    trees = [jax.tree.leaves(tree) for tree in states]
+    trees += [] if params is None else [jax.tree.leaves(params)]
     results: tuple[list[Any], ...] = tuple([] for _ in range(1 + len(states)))
     for g, *rest in zip(leaves, *trees, strict=True):
         dtype = arithmetic_dtype(g.dtype)
         h = SimpleNamespace(
-            **{
-                name: jnp.asarray(value, real_dtype(dtype))
-                for name, value in vars(numbers).items()
-            }
+            **{name: jnp.asarray(value, real_dtype(dtype)) for name, value in vars(numbers).items()}
         )
         if params is not None:
             rest[-1] = rest[-1].astype(dtype)
@@ -171,11 +168,11 @@ class Chain:
         """The rule's updates from the transformed gradients."""
         after = []
         for transform, its_state in zip(self.transforms, state[:-1], strict=True):
-            grads, its_state = transform.update(grads, its_state, params)
-            after.append(its_state)
+            grads, state_after = transform.update(grads, its_state, params)
+            after.append(state_after)
         taken = {name: extra[name] for name in extras(self.rule) if name in extra}
-        updates, its_state = self.rule.update(grads, state[-1], params, **taken)
-        return updates, (*after, its_state)
+        updates, state_after = self.rule.update(grads, state[-1], params, **taken)
+        return updates, (*after, state_after)
 
 
 def chain(*parts: Any) -> Chain:

@@ -21,7 +21,7 @@ class LionState(NamedTuple):
 
 @pytree
 class Lion:
-    """Lion.
+    """Steps of one size: the sign of a momentum.
 
         u = -rate (sign(b1 m + (1 - b1) g) + weight_decay x)
         m = b2 m + (1 - b2) g
@@ -40,17 +40,15 @@ class Lion:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay in the step", at_least=0, below=1)
-    b2: Any = number(0.99, doc="decay of the momentum", at_least=0, below=1)
-    weight_decay: Any = number(0.0, doc="decay of the params, times the rate", at_least=0)
+    b1: Any = number(default=0.9, doc="decay in the step", at_least=0, below=1)
+    b2: Any = number(default=0.99, doc="decay of the momentum", at_least=0, below=1)
+    weight_decay: Any = number(default=0.0, doc="decay of the params, times the rate", at_least=0)
 
     def init(self, params: PyTree) -> LionState:
         """No momentum."""
         return LionState(none_yet(), zeros(params))
 
-    def update(
-        self, grads: PyTree, state: LionState, params: PyTree
-    ) -> tuple[PyTree, LionState]:
+    def update(self, grads: PyTree, state: LionState, params: PyTree) -> tuple[PyTree, LionState]:
         """Updates to add to the params, and the next state."""
         rate = rate_at(self.learning_rate, state.t)
         h = SimpleNamespace(rate=rate, b1=self.b1, b2=self.b2, weight_decay=self.weight_decay)

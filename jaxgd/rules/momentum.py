@@ -40,8 +40,10 @@ class Momentum:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    decay: Any = number(0.9, doc="how much of the velocity a step keeps", at_least=0, below=1)
-    nesterov: bool = static(False, doc="look ahead: Nesterov's form")
+    decay: Any = number(
+        default=0.9, doc="how much of the velocity a step keeps", at_least=0, below=1
+    )
+    nesterov: bool = static(default=False, doc="look ahead: Nesterov's form")
 
     def init(self, params: PyTree) -> MomentumState:
         """No velocity."""

@@ -23,7 +23,7 @@ class RMSPropState(NamedTuple):
 
 @pytree
 class RMSProp:
-    """RMSProp, plain, centered, and with momentum.
+    """Steps scaled by a moving average of squared gradients; centered, with momentum.
 
         v = decay v + (1 - decay) g^2
         mean = decay mean + (1 - decay) g      (centered)
@@ -45,11 +45,15 @@ class RMSProp:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    decay: Any = number(0.9, doc="decay of the averages", at_least=0, below=1)
-    eps: Any = number(1e-8, doc="added to v under the root", at_least=0)
-    centered: bool = static(False, doc="divide by the deviation, not by the root mean square")
-    momentum: Any = number(None, doc="decay of the momentum; none without", at_least=0, below=1)
-    nesterov: bool = static(False, doc="Nesterov's form of the momentum")
+    decay: Any = number(default=0.9, doc="decay of the averages", at_least=0, below=1)
+    eps: Any = number(default=1e-8, doc="added to v under the root", at_least=0)
+    centered: bool = static(
+        default=False, doc="divide by the deviation, not by the root mean square"
+    )
+    momentum: Any = number(
+        default=None, doc="decay of the momentum; none without", at_least=0, below=1
+    )
+    nesterov: bool = static(default=False, doc="Nesterov's form of the momentum")
 
     def init(self, params: PyTree) -> RMSPropState:
         """Zero moments."""

@@ -118,9 +118,7 @@ class WeightDecay:
         del params
         return ()
 
-    def update(
-        self, grads: PyTree, state: tuple[()], params: PyTree
-    ) -> tuple[PyTree, tuple[()]]:
+    def update(self, grads: PyTree, state: tuple[()], params: PyTree) -> tuple[PyTree, tuple[()]]:
         """The gradients with the decay, and no state."""
         h = SimpleNamespace(rate=self.rate)
         (decayed,) = by_leaf(lambda h, g, x: (g + h.rate * x,), h, grads, params=params)

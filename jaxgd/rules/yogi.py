@@ -15,7 +15,7 @@ FIRST = 1e-6
 
 @pytree
 class Yogi:
-    """Yogi.
+    """Adam whose second moment moves by steps of bounded size.
 
         m = b1 m + (1 - b1) g
         v = v - (1 - b2) sign(v - g^2) g^2
@@ -34,9 +34,9 @@ class Yogi:
     """
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
-    b1: Any = number(0.9, doc="decay of the first moment", at_least=0, below=1)
-    b2: Any = number(0.999, doc="decay of the second moment", at_least=0, below=1)
-    eps: Any = number(1e-3, doc="added to the root of v", at_least=0)
+    b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
+    b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
+    eps: Any = number(default=1e-3, doc="added to the root of v", at_least=0)
 
     def init(self, params: PyTree) -> AdamState:
         """Moments of 1e-6."""
@@ -49,7 +49,7 @@ class Yogi:
     ) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
         del params
-        h = corrected(self, state)
+        h, state = corrected(self, state)
 
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m = h.b1 * m + (1 - h.b1) * g

@@ -27,4 +27,18 @@ SCHEDULES: dict[str, type] = {
     )
 }
 
-__all__ = ["SCHEDULES", "Schedule", "rate_at", *SCHEDULES]
+__all__ = [
+    "SCHEDULES",
+    "Constant",
+    "CosineDecay",
+    "CosineRestarts",
+    "ExponentialDecay",
+    "InverseTimeDecay",
+    "Join",
+    "OneCycle",
+    "PiecewiseConstant",
+    "PolynomialDecay",
+    "Schedule",
+    "Warmup",
+    "rate_at",
+]

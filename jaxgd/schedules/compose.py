@@ -24,14 +24,15 @@ class Warmup:
 
     schedule: Any = number(doc="what follows: a schedule or a rate", schedule=True, at_least=0)
     steps: Scalar = number(doc="steps of the rise", whole=True, at_least=0)
-    init: Scalar = number(0.0, doc="the rate at step 0", at_least=0)
+    init: Scalar = number(default=0.0, doc="the rate at step 0", at_least=0)
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
         step, steps = jnp.asarray(step), jnp.asarray(self.steps)
-        peak, init = rate_at(self.schedule, jnp.zeros_like(step)), real(self.init)
-        rise = init + (peak - init) * progress(step, steps)
-        return jnp.where(step < steps, rise, rate_at(self.schedule, jnp.maximum(step - steps, 0)))
+        # During the rise this is schedule(0), its peak.
+        following, init = rate_at(self.schedule, jnp.maximum(step - steps, 0)), real(self.init)
+        rise = init + (following - init) * progress(step, steps)
+        return jnp.where(step < steps, rise, following)
 
 
 @pytree

@@ -25,7 +25,7 @@ class CosineDecay:
 
     init: Scalar = number(doc="the rate at step 0", at_least=0)
     steps: Scalar = number(doc="steps until the lowest rate", whole=True, above=0)
-    alpha: Scalar = number(0.0, doc="the lowest rate, as a part of init", at_least=0)
+    alpha: Scalar = number(default=0.0, doc="the lowest rate, as a part of init", at_least=0)
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
@@ -47,8 +47,8 @@ class CosineRestarts:
 
     init: Scalar = number(doc="the rate at each restart", at_least=0)
     period: Scalar = number(doc="steps of the first period", whole=True, above=0)
-    growth: Scalar = number(1.0, doc="the factor from a period to the next", at_least=1)
-    alpha: Scalar = number(0.0, doc="the lowest rate, as a part of init", at_least=0)
+    growth: Scalar = number(default=1.0, doc="the factor from a period to the next", at_least=1)
+    alpha: Scalar = number(default=0.0, doc="the lowest rate, as a part of init", at_least=0)
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
@@ -84,9 +84,9 @@ class OneCycle:
 
     peak: Scalar = number(doc="the highest rate", at_least=0)
     steps: Scalar = number(doc="steps of the whole cycle", whole=True, above=0)
-    warmup: Scalar = number(0.3, doc="the part of the steps that rises", above=0, below=1)
-    start_factor: Scalar = number(25.0, doc="peak over the first rate", above=0)
-    end_factor: Scalar = number(1e4, doc="first rate over the last", above=0)
+    warmup: Scalar = number(default=0.3, doc="the part of the steps that rises", above=0, below=1)
+    start_factor: Scalar = number(default=25.0, doc="peak over the first rate", above=0)
+    end_factor: Scalar = number(default=1e4, doc="first rate over the last", above=0)
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""

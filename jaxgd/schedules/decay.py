@@ -42,9 +42,9 @@ class ExponentialDecay:
 
     init: Scalar = number(doc="the rate at step 0", at_least=0)
     rate: Scalar = number(doc="the factor of one decay", at_least=0)
-    every: Scalar = number(1, doc="steps per decay", whole=True, above=0)
-    staircase: bool = static(False, doc="decay in jumps, not smoothly")
-    floor: Scalar = number(0.0, doc="the lowest rate", at_least=0)
+    every: Scalar = number(default=1, doc="steps per decay", whole=True, above=0)
+    staircase: bool = static(default=False, doc="decay in jumps, not smoothly")
+    floor: Scalar = number(default=0.0, doc="the lowest rate", at_least=0)
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
@@ -69,8 +69,8 @@ class InverseTimeDecay:
 
     init: Scalar = number(doc="the rate at step 0", at_least=0)
     rate: Scalar = number(doc="how fast the divisor grows", at_least=0)
-    every: Scalar = number(1, doc="steps per unit of time", whole=True, above=0)
-    staircase: bool = static(False, doc="decay in jumps, not smoothly")
+    every: Scalar = number(default=1, doc="steps per unit of time", whole=True, above=0)
+    staircase: bool = static(default=False, doc="decay in jumps, not smoothly")
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
@@ -119,7 +119,7 @@ class PolynomialDecay:
     init: Scalar = number(doc="the rate at step 0", at_least=0)
     end: Scalar = number(doc="the rate from step `steps` on", at_least=0)
     steps: Scalar = number(doc="steps from init to end", whole=True, above=0)
-    power: Scalar = number(1.0, doc="the exponent", above=0)
+    power: Scalar = number(default=1.0, doc="the exponent", above=0)
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""

@@ -1,0 +1,86 @@
+"""Errors of the user's making, in one line and with an exit status."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+
+from jaxgd.target import blame, first_paragraph, is_by
+
+INTERRUPTED = 130
+"""The exit status that a shell gives to a command that Ctrl-C ended."""
+
+_EXPECTED = (
+    TypeError,
+    ValueError,
+    OSError,
+    OverflowError,
+    ImportError,
+    MemoryError,
+    jax.errors.JaxRuntimeError,
+)
+
+
+class Refused(click.ClickException):
+    """What was asked for cannot be done; the message says why."""
+
+    exit_code = 2
+
+
+@contextlib.contextmanager
+def refusing(file: Path | None = None) -> Iterator[None]:
+    """Turn the errors that a user can cause into `Refused`.
+
+    Args:
+      file: the user's; every error that comes out of its code is the user's, whatever its type.
+    """
+    try:
+        yield
+    except Exception as error:
+        if file is not None and is_by(error, file):
+            raise Refused(blame(error, file)) from error
+        if isinstance(error, OSError) and error.strerror:
+            raise Refused(f"{error.filename or 'output'}: {error.strerror}") from error
+        if isinstance(error, _EXPECTED):
+            raise Refused(first_paragraph(str(error)) or type(error).__name__) from error
+        raise
+
+
+class OneLineErrors(click.Group):
+    """A group whose errors are one line, and whose commands return the exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they were added."""
+        del ctx
+        return list(self.commands)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run, and exit unless `standalone_mode` is False."""
+        run: Any = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **extra)
+        try:
+            status = run(*args, standalone_mode=False, **extra)
+        except click.ClickException as error:
+            click.echo(_in_words(error), err=True)
+            status = error.exit_code
+        except click.Abort:
+            click.echo("jaxgd: interrupted", err=True)
+            status = INTERRUPTED
+        sys.exit(status)
+
+
+def _in_words(error: click.ClickException) -> str:
+    if not isinstance(error, click.UsageError):
+        return f"jaxgd: {error.format_message()}"
+    # The bare `jaxgd` is an error of this kind too, whose message is the whole help.
+    said = error.format_message()
+    if "\n" in said:
+        return said
+    said += "" if said.endswith((".", "?")) else "."
+    command = error.ctx.command_path if error.ctx else "jaxgd"
+    return f'jaxgd: {said} Try "{command} --help".'

@@ -1,0 +1,142 @@
+"""The options of `jaxgd run`; those of rules, transforms and tests come from their fields."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxgd.rules import RULES
+from jaxgd.stop import Stop
+from jaxgd.target import TRANSFORM_OPTIONS, option, options_of
+
+DEFAULT_RATE = 0.01
+_WIDEST = 28  # "--initial-accumulator NUMBER" in the left column of the help
+
+
+class Option(click.Option):
+    """An option that belongs under a heading of the help."""
+
+    def __init__(self, names: list[str], heading: str, text: str, **attributes: Any) -> None:
+        super().__init__(names, help=text, **attributes)
+        self.heading = heading
+
+
+class Headed(click.Command):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, heading by heading, in columns that are aligned throughout."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                heading = getattr(parameter, "heading", "Help")
+                sections.setdefault(heading, []).append((record[0].ljust(_WIDEST), record[1]))
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=_WIDEST)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number as it was written, so that messages and files repeat `3` and not `3.0`."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        """Read the text."""
+        for kind in (int, float):
+            with contextlib.suppress(ValueError):
+                return kind(value)
+        self.fail(f"{value!r} is not a number", param, ctx)
+
+
+def run_options() -> Iterator[Option]:
+    """All options, in the order of the help."""
+    yield from _main_options()
+    yield from _outcome_options()
+    yield from _stop_options()
+    yield from _transform_options()
+    yield from _rule_options()
+
+
+def _number(name: str, heading: str, text: str, **more: Any) -> Option:
+    return Option([name, option(name)], heading, text, type=Number(), **more)
+
+
+def _main_options() -> Iterator[Option]:
+    heading = "The rule and its rate"
+    text = 'The update rule; "jaxgd rules" lists them.'
+    yield Option(["--rule"], heading, text, metavar="RULE", default="adam", show_default=True)
+    yield _number("learning_rate", heading, f"A fixed learning rate.  [default: {DEFAULT_RATE}]")
+    text = 'In its place, e.g. "CosineDecay(0.1, steps=1000)"; "jaxgd schedules" lists them.'
+    yield Option(["--schedule"], heading, text, metavar="SCHEDULE")
+
+
+def _outcome_options() -> Iterator[Option]:
+    heading = "The run and what comes out"
+    text = "How many the landscape shall have, if it leaves that open."
+    yield _number("dimensions", heading, text)
+    text = "Seed of the key for a file's params(key)."
+    yield _number("seed", heading, text, default=0, show_default=True)
+    text = "Compute in double precision.  [default: no, or what JAX_ENABLE_X64 says]"
+    yield Option(["--x64/--no-x64"], heading, text, default=None)
+    text = "Return the iterate with the lowest loss, or the last one."
+    kept = click.Choice(["best", "last"])
+    yield Option(["--keep"], heading, text, type=kept, default="best", show_default=True)
+    text = "Show a live bar.  [default: yes in a terminal]"
+    yield Option(["--progress/--no-progress"], heading, text, default=None)
+    text = "Write result.npz and result.json there; made if need be."
+    yield Option(["--out"], heading, text, type=click.Path(path_type=Path), metavar="DIR")
+
+
+def _stop_options() -> Iterator[Option]:
+    heading = "When to stop"
+    yield _number("max_steps", heading, "Steps at most.", default=10000, show_default=True)
+    for field in dataclasses.fields(Stop):
+        text = _sentence(field.metadata["doc"])
+        if field.default is not None:
+            text += f"  [default: {field.default}]"
+        yield _number(field.name, heading, text)
+    yield _number("time_limit", heading, "Seconds after which to stop; compiling does not count.")
+
+
+def _transform_options() -> Iterator[Option]:
+    for name, transform in TRANSFORM_OPTIONS.items():
+        (field,) = dataclasses.fields(transform)
+        text = f"{transform.__name__}: {field.metadata['doc']}."
+        yield _number(name, "Transforms of the gradient, before the rule", text)
+
+
+def _rule_options() -> Iterator[Option]:
+    """One option for every field of any rule, which says what it is to which rules."""
+    heading = "Options of the rules"
+    texts: dict[str, dict[str, dict[str, list[str]]]] = {}
+    flags = set()
+    for rule in RULES.values():
+        for field in options_of(rule).values():
+            is_flag = bool(field.metadata.get("static"))
+            flags |= {field.name} if is_flag else set()
+            default = "" if is_flag or field.default is None else f"{field.default:g} in "
+            by_default = texts.setdefault(field.name, {}).setdefault(field.metadata["doc"], {})
+            by_default.setdefault(default, []).append(rule.__name__)
+    for name, by_doc in texts.items():
+        uses = {
+            doc: "; ".join(default + ", ".join(rules) for default, rules in users.items())
+            for doc, users in by_doc.items()
+        }
+        text = " ".join(_sentence(f"{doc} ({use})") for doc, use in uses.items())
+        if name in flags:
+            spelled = f"{option(name)}/--no-{option(name)[2:]}"
+            yield Option([f"rule_{name}", spelled], heading, text, default=None)
+        else:
+            names = [f"rule_{name}", option(name)]
+            yield Option(names, heading, text, type=Number())
+
+
+def _sentence(doc: str) -> str:
+    return doc[0].upper() + doc[1:] + "."

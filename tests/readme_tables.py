@@ -1,0 +1,52 @@
+"""The README's tables of rules and schedules, from the registries.
+
+`python tests/readme_tables.py` writes them into README.md; a test compares.
+"""
+
+import dataclasses
+import inspect
+import pathlib
+import re
+
+import jaxgd as gd
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+
+
+def fields_of(cls):
+    shown = []
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING
+        shown.append(field.name if required else f"{field.name}={field.default!r}")
+    return ", ".join(shown)
+
+
+def table(registry, head):
+    rows = []
+    for name, cls in registry.items():
+        doc = inspect.getdoc(cls)
+        what = doc.split("\n")[0].rstrip(".:")
+        reference = re.search(r"Reference: (.*?)(?:\n\n|\Z)", doc, re.DOTALL)
+        cited = re.sub(r"\s+", " ", reference[1]).rstrip(".") if reference else ""
+        rows.append(f"| `{name}({fields_of(cls)})` | {what} | {cited} |")
+    return "\n".join([f"| {head} | what it is | reference |", "|---|---|---|", *rows])
+
+
+def tables():
+    """Name to table; each stands in the README between its marker and the next blank line."""
+    return {
+        "rules": table(gd.rules.RULES, "rule"),
+        "transforms": table(gd.rules.TRANSFORMS, "transform"),
+        "schedules": table(gd.schedules.SCHEDULES, "schedule"),
+    }
+
+
+def with_tables(text):
+    for name, made in tables().items():
+        pattern = rf"(<!-- {name} -->\n).*?(\n\n|\Z)"
+        text = re.sub(pattern, lambda m, made=made: m[1] + made + m[2], text, flags=re.DOTALL)
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
