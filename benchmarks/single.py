@@ -65,7 +65,7 @@ def compile_seconds(size):
     began = time.perf_counter()
     hand_written(STEPS, True).lower(start).compile()
     by_hand = time.perf_counter() - began
-    fresh = lambda x: rosenbrock(x)
+    fresh = functools.partial(rosenbrock)
     return by_hand, gd.minimize(fresh, start, gd.Adam(1e-3), max_steps=1).compile_seconds
 
 
@@ -94,7 +94,13 @@ def main(quick):
                     "compile_s": ours if name.startswith("jaxgd") else by_hand,
                 }
             )
-            cells = (per_step * 1e6, ratio, timing.median * 1e3, whole_ratio, few[name].median * 1e3)
+            cells = (
+                per_step * 1e6,
+                ratio,
+                timing.median * 1e3,
+                whole_ratio,
+                few[name].median * 1e3,
+            )
             rows.append([str(size), name, *(f"{cell:.3f}" for cell in cells)])
         print(f"{size} parameters: compiled in {by_hand:.2f} s by hand, {ours:.2f} s by jaxgd")
     head = ["parameters", "contender", "µs per step", "ratio", "ms per call", "ratio of calls", "ms per call of 10 steps"]  # fmt: skip  # noqa: E501

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgd import tree
+from jaxgd.canonical import as_count
 from jaxgd.loop import Carry, Descent, checked_keep
 from jaxgd.problem import pose
-from jaxgd.pytree import as_count, pytree
+from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, History, Record, Row
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of

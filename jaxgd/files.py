@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import dtypes
 
-from jaxgd.pytree import is_number, is_pytree
+from jaxgd.canonical import is_number
+from jaxgd.pytree import is_pytree
 from jaxgd.result import Result
 from jaxgd.status import Status
 from jaxgd.tree import PyTree

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxgd import tree
+from jaxgd.canonical import canonical_float
 from jaxgd.problem import Inputs, Problem
-from jaxgd.pytree import canonical_float, pytree
+from jaxgd.pytree import pytree
 from jaxgd.record import Record, Row
 from jaxgd.rules import extras
 from jaxgd.stop import Stop, Tally

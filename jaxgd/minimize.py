@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxgd.canonical import as_count, is_number
 from jaxgd.driver import Job, Program, program_for
 from jaxgd.engines import Plain
 from jaxgd.flight import Journal
 from jaxgd.loop import checked_keep
 from jaxgd.problem import pose
-from jaxgd.pytree import as_count, is_number
 from jaxgd.record import NOTHING, Record
 from jaxgd.refusal import refuse_tracers
 from jaxgd.result import Result

@@ -11,9 +11,11 @@ import numpy as np
 from jax import dtypes
 from jax.extend import core
 
-from jaxgd.pytree import is_number, is_quantity, pytree
+from jaxgd.bounds import checked_bounds
+from jaxgd.canonical import is_number
+from jaxgd.pytree import pytree
 from jaxgd.refusal import described, refuse_tracers, untraceable
-from jaxgd.tree import Layout, PyTree, divide, path_of, strong, traced_or_static
+from jaxgd.tree import Layout, PyTree, divide, leaf_kind, strong, traced_or_static
 
 
 @pytree
@@ -111,7 +113,7 @@ def pose(
         )
     if not isinstance(has_aux, bool):
         raise TypeError(f"has_aux must be True or False, got {described(has_aux)}")
-    moving, held, layout = divide(params, lambda leaf: _kind(leaf, params))
+    moving, held, layout = divide(params, lambda leaf: leaf_kind(leaf, params))
     if not moving:
         kinds = "; ".join(sorted(set(map(described, jax.tree.leaves(params)))))
         raise ValueError(
@@ -120,7 +122,7 @@ def pose(
         )
     x = layout.moving_tree(map(strong, moving))
     _, held_args, args_layout = divide(args, traced_or_static)
-    lower, upper = (None, None) if bounds is None else _bounds(bounds, params, x)
+    lower, upper = (None, None) if bounds is None else checked_bounds(bounds, params, x)
     inputs = Inputs(held, held_args, _checked_key(key), lower, upper)
     call = _direct(loss, layout, args_layout, has_aux, key is not None)
     form = (layout, args_layout, has_aux, key is not None, bounds is not None)
@@ -184,22 +186,6 @@ def _is_value(out: Any) -> bool:
     return is_number(out) and (isinstance(out, int | float | complex) or hasattr(out, "dtype"))
 
 
-def _kind(leaf: Any, params: PyTree) -> str:
-    """How a leaf of params is treated: inexact ones move, other arrays are held."""
-    if isinstance(leaf, bool) or (not is_number(leaf) and not hasattr(leaf, "dtype")):
-        return "static"
-    if isinstance(leaf, int) and not isinstance(leaf, np.generic):
-        raise TypeError(
-            f"params{path_of(params, leaf)} is the Python int {leaf}: write {leaf}.0 to optimise "
-            f"it, jnp.int32({leaf}) to hold it fixed"
-        )
-    if isinstance(leaf, float | complex):
-        return "moving"
-    if not hasattr(leaf, "dtype") or leaf.dtype == np.longdouble:
-        raise TypeError(f"params{path_of(params, leaf)} must be a float, got {leaf!r}")
-    return "moving" if jnp.issubdtype(leaf.dtype, np.inexact) else traced_or_static(leaf)
-
-
 def _checked_key(key: Any) -> Any:
     if key is None:
         return None
@@ -219,82 +205,3 @@ def _raw_key_shape(kind: str) -> tuple[int, ...]:
     del kind
     shape: tuple[int, ...] = jax.eval_shape(jax.random.PRNGKey, 0).shape
     return shape
-
-
-def _bounds(bounds: Any, params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
-    if not isinstance(bounds, tuple | list) or len(bounds) != 2:
-        raise TypeError(
-            "bounds must be a pair (lower, upper) of numbers or pytrees that are prefixes of "
-            f"params, got {described(bounds)}"
-        )
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(x)]
-    lower = _side("bounds[0]", bounds[0], params, x, paths, open_end=-np.inf)
-    upper = _side("bounds[1]", bounds[1], params, x, paths, open_end=np.inf)
-    for path, *sides in zip(paths, *map(jax.tree.leaves, (lower, x, upper)), strict=True):
-        if any(isinstance(value, jax.core.Tracer) for value in sides):
-            continue
-        low, leaf, high = map(np.asarray, sides)
-        if not np.all(low <= high):
-            at, a, b = _first(~(low <= high), low, high)
-            raise ValueError(
-                f"bounds of params{path}{at} must have lower <= upper, got {a} and {b}"
-            )
-        inside = (low <= leaf) & (leaf <= high)
-        if not np.all(inside):
-            at, a, value, b = _first(~inside, *sides)
-            raise ValueError(
-                f"params{path}{at} starts outside its bounds: {value} is not in [{a}, {b}]"
-            )
-    return lower, upper
-
-
-def _first(wrong: Any, *arrays: Any) -> tuple[Any, ...]:
-    """Where the first wrong entry is, as one would index it, and what the arrays hold there."""
-    at = tuple(map(int, np.argwhere(wrong)[0]))
-    return str(list(at)) if at else "", *(np.broadcast_to(a, wrong.shape)[at] for a in arrays)
-
-
-def _side(
-    name: str, prefix: Any, params: PyTree, x: PyTree, paths: list[str], *, open_end: float
-) -> PyTree:
-    """One side of the bounds as a tree like `x`, each leaf a scalar or shaped like its leaf."""
-    treedef: Any = jax.tree.structure(params)
-    try:
-        filled = jax.tree.broadcast(prefix, params, is_leaf=lambda leaf: leaf is None)
-        per_leaf = treedef.flatten_up_to(filled)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{name} must be a number, an array, or a pytree that is a prefix of params: got "
-            f"{jax.tree.structure(prefix)} where params is {treedef}; the bounds of an array's "
-            "entries are one array, not a list"
-        ) from error
-    kinds = [_kind(leaf, params) for leaf in jax.tree.leaves(params)]
-    chosen = [bound for bound, kind in zip(per_leaf, kinds, strict=True) if kind == "moving"]
-    leaves, moving = jax.tree.flatten(x)
-    made = [
-        _one_bound(name + path, open_end if bound is None else bound, leaf)
-        for path, bound, leaf in zip(paths, chosen, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(moving, made)
-
-
-def _one_bound(name: str, bound: Any, leaf: Any) -> Any:
-    if not is_quantity(bound):
-        raise TypeError(f"{name} must be a real number or an array of them, got {bound!r}")
-    if jnp.iscomplexobj(leaf):
-        raise TypeError(f"{name}: complex params have no order and cannot be bounded")
-    shape = np.shape(leaf)
-    if np.ndim(bound) and np.shape(bound) != shape:
-        try:
-            bound = jnp.broadcast_to(bound, shape)
-        except ValueError as error:
-            raise ValueError(
-                f"{name} must have the shape {shape} of its leaf or be a number, "
-                f"got shape {np.shape(bound)}"
-            ) from error
-    if isinstance(bound, jax.core.Tracer):
-        return bound.astype(leaf.dtype)
-    if np.any(np.isnan(np.asarray(bound, np.float64))):
-        raise ValueError(f"{name} must not be NaN, got {bound!r}")
-    with np.errstate(over="ignore"):  # beyond the leaf's floats a side is open
-        return np.asarray(bound).astype(leaf.dtype)

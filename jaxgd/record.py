@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from jaxgd.pytree import as_count, canonical_float, pytree
+from jaxgd.canonical import as_count, canonical_float
+from jaxgd.pytree import pytree
 from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree
 

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgd.pytree import is_number, pytree, static
+from jaxgd.canonical import is_number
+from jaxgd.pytree import pytree, static
 from jaxgd.record import History
 from jaxgd.status import Status
 from jaxgd.tree import PyTree

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgd.pytree import canonical, canonical_float, number, pytree
+from jaxgd.canonical import canonical, canonical_float
+from jaxgd.pytree import number, pytree
 from jaxgd.status import Status
 
 

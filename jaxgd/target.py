@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 
+from jaxgd.canonical import canonical_number
 from jaxgd.landscapes import LANDSCAPES
-from jaxgd.pytree import Number, canonical_number
+from jaxgd.pytree import Number
 from jaxgd.rules import RULES
 from jaxgd.rules.transforms import ClipByGlobalNorm, ClipByValue, WeightDecay
 from jaxgd.schedules.expression import unknown

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import dtypes, lax
 
-from jaxgd.pytree import Same, canonical_float, is_number
+from jaxgd.canonical import canonical_float, is_number
+from jaxgd.pytree import Same
 
 PyTree = Any
 
@@ -179,3 +180,19 @@ def traced_or_static(leaf: Any) -> str:
     """The kind of an argument's leaf: numbers and arrays (keys too) are traced, others static."""
     is_key = jnp.issubdtype(getattr(leaf, "dtype", np.dtype(object)), dtypes.prng_key)
     return "held" if is_number(leaf) or is_key else "static"
+
+
+def leaf_kind(leaf: Any, params: PyTree) -> str:
+    """How a leaf of params is treated: inexact ones move, other arrays are held."""
+    if isinstance(leaf, bool) or (not is_number(leaf) and not hasattr(leaf, "dtype")):
+        return "static"
+    if isinstance(leaf, int) and not isinstance(leaf, np.generic):
+        raise TypeError(
+            f"params{path_of(params, leaf)} is the Python int {leaf}: write {leaf}.0 to optimise "
+            f"it, jnp.int32({leaf}) to hold it fixed"
+        )
+    if isinstance(leaf, float | complex):
+        return "moving"
+    if not hasattr(leaf, "dtype") or leaf.dtype == np.longdouble:
+        raise TypeError(f"params{path_of(params, leaf)} must be a float, got {leaf!r}")
+    return "moving" if jnp.issubdtype(leaf.dtype, np.inexact) else traced_or_static(leaf)

@@ -188,9 +188,7 @@ def test_a_second_interruption_aborts():
         time.sleep(1)
 
     with pytest.raises(KeyboardInterrupt):
-        gd.minimize(
-            rosenbrock, jnp.zeros(2), gd.Adam(1e-4), max_steps=10**9, callback=callback
-        )
+        gd.minimize(rosenbrock, jnp.zeros(2), gd.Adam(1e-4), max_steps=10**9, callback=callback)
     assert len(pressed) == 1
 
 

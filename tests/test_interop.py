@@ -15,7 +15,7 @@ from contract_cases import RATE, RULE_CASES, assert_close, decaying_rate, quick_
 from flax.training.train_state import TrainState
 
 import jaxgd as gd
-from jaxgd.pytree import canonical_float
+from jaxgd.canonical import canonical_float
 from jaxgd.rules import Chain, canonical_rule
 
 each_rule = pytest.mark.parametrize("rule", RULE_CASES.values(), ids=RULE_CASES)

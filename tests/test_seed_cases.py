@@ -95,9 +95,7 @@ def test_too_high_a_rate_says_what_to_try_and_too_low_a_rate_runs_out_of_steps()
     assert "learning rate 3 to 10 times lower" in high.message
     assert np.isfinite(high.loss)
     assert np.all(np.isfinite(high.params))
-    low = gd.minimize(
-        cost, THETA, gd.GradientDescent(1e-6), args=(X, Y), stop=gd.Stop(gtol=1e-4)
-    )
+    low = gd.minimize(cost, THETA, gd.GradientDescent(1e-6), args=(X, Y), stop=gd.Stop(gtol=1e-4))
     assert gd.Status(int(low.status)) == gd.Status.MAX_STEPS
     assert "more steps" in low.message
 
@@ -139,9 +137,7 @@ def accuracy(logits, labels):
 def test_logistic_regression_on_digits(digits):
     (images, labels), (test_images, test_labels) = digits
     start = {"w": jnp.zeros((64, 10)), "b": jnp.zeros(10)}
-    result = gd.minimize(
-        logistic_loss, start, gd.Adam(0.05), max_steps=400, args=(images, labels)
-    )
+    result = gd.minimize(logistic_loss, start, gd.Adam(0.05), max_steps=400, args=(images, labels))
     assert accuracy(linear(result.params, test_images), test_labels) > 0.95
     assert result.loss < 0.05
 
@@ -153,8 +149,6 @@ def test_a_small_network_on_digits(digits):
         "hidden": {"w": jax.random.normal(w1, (64, 32)) / 8, "b": jnp.zeros(32)},
         "out": {"w": jax.random.normal(w2, (32, 10)) / 6, "b": jnp.zeros(10)},
     }
-    result = gd.minimize(
-        network_loss, start, gd.Adam(0.02), max_steps=400, args=(images, labels)
-    )
+    result = gd.minimize(network_loss, start, gd.Adam(0.02), max_steps=400, args=(images, labels))
     assert accuracy(network(result.params, test_images), test_labels) > 0.96
     assert result.loss < 0.01

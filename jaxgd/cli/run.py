@@ -12,11 +12,11 @@ import click
 import jax
 import numpy as np
 
+from jaxgd.canonical import as_count
 from jaxgd.cli.errors import INTERRUPTED, refusing
 from jaxgd.cli.options import DEFAULT_RATE
 from jaxgd.files import named_params, prepare, versions, write
 from jaxgd.minimize import minimize
-from jaxgd.pytree import as_count
 from jaxgd.result import Result
 from jaxgd.rules import chain
 from jaxgd.schedules.expression import read_schedule

@@ -15,8 +15,9 @@ import numpy as np
 from jax import lax
 
 from jaxgd import tree
+from jaxgd.canonical import as_count
 from jaxgd.loop import Carry, Descent
-from jaxgd.pytree import as_count, pytree
+from jaxgd.pytree import pytree
 from jaxgd.record import Row, blank, write, write_all
 from jaxgd.status import Status
 from jaxgd.stop import Tally

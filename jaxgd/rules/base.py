@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxgd.pytree import canonical, canonical_float, is_pytree, pytree
+from jaxgd.canonical import canonical, canonical_float
+from jaxgd.pytree import is_pytree, pytree
 from jaxgd.tree import PyTree, arithmetic_dtype, real_dtype
 
 

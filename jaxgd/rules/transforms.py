@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxgd.pytree import canonical_float, number, pytree
+from jaxgd.canonical import canonical_float
+from jaxgd.pytree import number, pytree
 from jaxgd.rules.base import by_leaf
 from jaxgd.tree import PyTree, global_norm
 

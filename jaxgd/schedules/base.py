@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxgd.pytree import canonical_float
+from jaxgd.canonical import canonical_float
 
 Scalar = Any
 Schedule = Callable[[Any], Any]

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from jaxgd.pytree import canonical, is_pytree
+from jaxgd.canonical import canonical
+from jaxgd.pytree import is_pytree
 from jaxgd.schedules import SCHEDULES
 
 

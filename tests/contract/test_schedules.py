@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxgd as gd
-from jaxgd.pytree import canonical
+from jaxgd.canonical import canonical
 
 STEPS = np.arange(201)
 
