@@ -81,8 +81,8 @@ class Problem:
 
         def call(x: PyTree, inputs: Inputs, step: Any) -> tuple[jax.Array, Any]:
             outs = function(*jax.tree.leaves((x, inputs, step)))
-            made: tuple[jax.Array, Any] = jax.tree.unflatten(treedef, outs)
-            return made
+            value, aux = jax.tree.unflatten(treedef, outs)
+            return jnp.asarray(value), aux  # a constant loss comes back as a number
 
         return dataclasses.replace(self, call=call), closed
 

