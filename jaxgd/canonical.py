@@ -11,6 +11,7 @@ from jax import dtypes
 from jax import numpy as jnp
 
 from jaxgd.pytree import Function, Number, Same, is_pytree, is_pytree_class
+from jaxgd.refusal import described, untraceable
 
 
 def is_number(value: Any) -> bool:
@@ -81,12 +82,37 @@ def _canonical_field(field: dataclasses.Field[Any], value: Any, path: str) -> An
 
 def _canonical_rate(value: Any, accepts: Number, path: str) -> Any:
     """A number or a schedule; or, where a list is accepted, a list of both."""
-    if accepts.rank and isinstance(value, list | tuple):
+    if accepts.rank:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{path} must be a list of schedules and numbers, got {value!r}")
         one = dataclasses.replace(accepts, rank=0)
         return tuple(_canonical_rate(v, one, f"{path}[{i}]") for i, v in enumerate(value))
     if callable(value) and not isinstance(value, type):
-        return canonical(value, path) if is_pytree(value) else Function(Same(value))
+        return canonical(value, path) if is_pytree(value) else _canonical_function(value, path)
     return canonical_number(value, accepts, path, schedule=True)
+
+
+def _canonical_function(function: Any, path: str) -> Function:
+    """A user's own schedule, if it can be traced and returns one real number."""
+    if isinstance(function, Function):
+        return function
+
+    def probe(step: Any) -> Any:
+        rate = function(step)
+        if not is_quantity(rate) or np.ndim(rate):
+            raise TypeError(
+                f"{path} must be a schedule that returns one real number, got {described(rate)}"
+            )
+        return rate
+
+    try:
+        jax.eval_shape(probe, np.int32(0))
+    except Exception as error:
+        told = untraceable(error, f"the schedule {path}")
+        if told is None:
+            raise
+        raise TypeError(told) from error
+    return Function(Same(function))
 
 
 def _canonical_untyped(value: Any, path: str) -> Any:
@@ -153,6 +179,8 @@ def as_count(value: Any, name: str, *, at_least: int) -> int:
     if traced or not is_quantity(value) or np.ndim(value):
         raise TypeError(f"{expected}{' and not traced' * traced}, got {value!r}")
     (entry,) = _entries(np.asarray(value))
-    if not (math.isfinite(entry) and entry.is_integer() and at_least <= entry < 2**31):
-        raise ValueError(f"{expected} and below 2**31, got {value!r}")
+    if not (math.isfinite(entry) and entry.is_integer() and entry >= at_least):
+        raise ValueError(f"{expected}, got {value!r}")
+    if entry >= 2**31:
+        raise ValueError(f"{name} must be below 2**31, got {value!r}")
     return int(value)

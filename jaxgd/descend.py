@@ -12,7 +12,7 @@ from jaxgd.canonical import as_count
 from jaxgd.loop import Carry, Descent, checked_keep
 from jaxgd.problem import pose
 from jaxgd.pytree import pytree
-from jaxgd.record import NOTHING, History, Record, Row
+from jaxgd.record import NOTHING, History, Record, Row, checked_record
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of
 from jaxgd.status import Status
@@ -93,7 +93,7 @@ def descend(
     steps = as_count(steps, "steps", at_least=0)
     problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
     stop = checked_stop(stop, stochastic=problem.stochastic)
-    record = NOTHING if record is None else record.checked()
+    record = checked_record(record)
     keep = checked_keep(keep, stochastic=problem.stochastic)
     descent = Descent(problem, inputs, canonical_rule(rule), stop, record)
     walk, rows = _walk(descent, x, steps, keep)

@@ -19,6 +19,7 @@ from jaxgd.engines.plain import Flight, Plain, Sizes, Window, advance, launch
 from jaxgd.loop import Descent
 from jaxgd.problem import Inputs, Problem
 from jaxgd.record import Record
+from jaxgd.refusal import USE_DESCEND
 from jaxgd.stop import Stop
 from jaxgd.tree import Layout, PyTree, divide, max_norm, traced_or_static
 
@@ -65,8 +66,7 @@ class Look:
         if self._compiled is None:
             began = time.perf_counter()
             assert self._function is not None
-            self._compiled = jax.jit(self._function).lower(*args).compile()
-            self._function = None
+            self._compiled, self._function = _traced(self._function, *args)(), None
             self.seconds = time.perf_counter() - began
         return self._compiled(*args)
 
@@ -125,6 +125,7 @@ def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
 
 _OPTIONS = (
     "jax_enable_x64",
+    "jax_disable_jit",
     "jax_default_device",
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
@@ -146,7 +147,11 @@ def _kind(leaf: Any) -> Any:
 
 def _configuration() -> tuple[Any, ...]:
     """JAX's options that change what a function compiles to."""
-    return tuple(getattr(jax.config, name, None) for name in _OPTIONS)
+    return tuple(map(_option, _OPTIONS))
+
+
+def _option(name: str) -> Any:
+    return getattr(jax.config, name, None)
 
 
 def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
@@ -169,7 +174,7 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
         norm = max_norm(traced.projected(x, grads, d.inputs))
         return loss, norm, traced.call(x, d.inputs, step)[1]
 
-    begun = jax.jit(begin).lower(x, *numbers.leaves())
+    begun = _traced(begin, x, *numbers.leaves())
     fresh = jax.eval_shape(begin, x, *numbers.leaves())
     snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
@@ -179,5 +184,17 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
         return advance(descent(*values), sizes, flight, until, final)
 
     until, final = np.int32(0), np.bool_(False)
-    moved = jax.jit(run, donate_argnums=0).lower(fresh, until, final, *numbers.leaves())
-    return Program(begun.compile(), moved.compile(), Look(look), fresh, sizes)
+    moved = _traced(run, fresh, until, final, *numbers.leaves(), donate=0)
+    return Program(begun(), moved(), Look(look), fresh, sizes)
+
+
+def _traced(function: Any, *args: Any, donate: Any = ()) -> Callable[[], Callable[..., Any]]:
+    """Trace `function` now, so that what is wrong with it is said; the answer compiles it.
+
+    Under `jax.disable_jit` it stays as it is.
+    """
+    traced = jax.jit(function, donate_argnums=donate).trace(*args)
+    if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
+        # The loss and all numbers have been looked at: it can only be a function of the rule's.
+        raise ValueError(f"rule {USE_DESCEND}")
+    return (lambda: function) if _option("jax_disable_jit") else traced.lower().compile

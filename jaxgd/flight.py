@@ -55,7 +55,7 @@ class Journal:
     record: Record
     keep: str
     best: Seen | None = None
-    parts: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)
+    parts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     recent: list[tuple[int, Any, Any]] = dataclasses.field(default_factory=list)
 
     def copy(self) -> "Journal":
@@ -73,8 +73,8 @@ class Journal:
         if count:
             self.recent = [*self.recent[-1:], (first, loss, norm)]
             self._look_for_best(report, loss, norm)
-            if self.record != NOTHING:
-                self.parts.append((first, self._recorded(first, count, loss, norm, window)))
+        if self.record != NOTHING and (count or not self.parts):
+            self.parts.append(self._recorded(first, count, loss, norm, window))
         return report
 
     def _look_for_best(self, report: Report, loss: Any, norm: Any) -> None:
@@ -114,16 +114,12 @@ class Journal:
         """All that was recorded."""
         if self.record == NOTHING:
             return None
-        parts = [rows for _, rows in self.parts]
-        names = ("step", "loss", "grad_norm", "params")
         series = {
-            name: jax.tree.map(lambda *a: np.concatenate(a), *[part[name] for part in parts])
-            for name in names
-            if parts and name in parts[0]
+            name: jax.tree.map(lambda *a: np.concatenate(a), *[part[name] for part in self.parts])
+            for name in self.parts[0]
         }
-        empty = np.zeros(0, np.int64)
-        loss, norm, params = (series.get(name) for name in names[1:])
-        return History(series.get("step", empty), loss, norm, params, rate)
+        loss, norm, params = (series.get(name) for name in ("loss", "grad_norm", "params"))
+        return History(series["step"], loss, norm, params, rate)
 
 
 @dataclasses.dataclass

@@ -95,7 +95,7 @@ def largest_move(before: PyTree, after: PyTree) -> jax.Array:
 
 def checked_keep(keep: str | None, *, stochastic: bool) -> str:
     """Which iterate to return: "best" or "last"; None means best where losses can be compared."""
-    if keep not in ("best", "last", None):
+    if not isinstance(keep, str | None) or keep not in ("best", "last", None):
         raise ValueError(f'keep must be "best", "last" or None, got {keep!r}')
     if stochastic and keep == "best":
         raise ValueError(

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxgd.canonical import as_count, is_number
+from jaxgd.canonical import as_count, is_quantity
 from jaxgd.driver import Job, Program, program_for
 from jaxgd.engines import Plain
 from jaxgd.flight import Journal
 from jaxgd.loop import checked_keep
 from jaxgd.problem import pose
-from jaxgd.record import NOTHING, Record
+from jaxgd.record import Record, checked_record
 from jaxgd.refusal import refuse_tracers
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of
@@ -94,16 +94,18 @@ def minimize(
       [1.0, 1.0]
     """
     max_steps = as_count(max_steps, "max_steps", at_least=0)
-    refuse_tracers("minimize", (params, args, rule, bounds, stop, key, state))
+    given = {"params": params, "args": args, "rule": rule, "bounds": bounds, "stop": stop}
+    given |= {"key": key, "state": state, "time_limit": time_limit}
+    refuse_tracers("minimize", given)
     if state is not None:
         _check_state(state, max_steps)
         key = state.key if key is None else key
     problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
     stop = checked_stop(stop, stochastic=problem.stochastic)
     keep = checked_keep(keep, stochastic=problem.stochastic)
-    record = _checked_record(record)
+    record = checked_record(record)
     rule, engine = canonical_rule(rule), _checked_engine(engine)
-    _check_host_options(callback, time_limit)
+    _check_host_options(callback, time_limit, progress=progress, throw=throw)
     job = Job(problem, x, inputs, rule, stop, record, keep, engine)
     with catching_interrupts() as interruption:
         program, numbers, compile_seconds = program_for(loss, job)
@@ -133,28 +135,23 @@ def _check_state(state: Any, max_steps: int) -> None:
         )
 
 
-def _checked_record(record: Any) -> Record:
-    if record is None:
-        return NOTHING
-    if not isinstance(record, Record):
-        raise TypeError(f"record must be a gd.Record or None, got {record!r}")
-    return record.checked()
-
-
 def _checked_engine(engine: Any) -> Plain:
     if engine is None:
         return Plain()
     if not isinstance(engine, Plain):
         raise TypeError(f"engine must be a gd.engines.Plain or None, got {engine!r}")
-    return engine
+    return engine.checked()
 
 
-def _check_host_options(callback: Any, time_limit: Any) -> None:
+def _check_host_options(callback: Any, time_limit: Any, **switches: Any) -> None:
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be a function of the result so far, got {callback!r}")
     if time_limit is None:
         return
-    if not is_number(time_limit) or isinstance(time_limit, bool) or np.ndim(time_limit):
+    if not is_quantity(time_limit) or np.ndim(time_limit):
         raise TypeError(f"time_limit must be a number of seconds > 0, got {time_limit!r}")
     if not time_limit > 0:
         raise ValueError(f"time_limit must be a number of seconds > 0, got {time_limit!r}")

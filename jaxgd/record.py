@@ -45,6 +45,15 @@ class Record:
 NOTHING = Record(loss=False, grad_norm=False)
 
 
+def checked_record(record: Any) -> Record:
+    """`record` with checked fields; None stands for nothing."""
+    if record is None:
+        return NOTHING
+    if not isinstance(record, Record):
+        raise TypeError(f"record must be a gd.Record or None, got {record!r}")
+    return record.checked()
+
+
 @pytree
 class History:
     """The rows of a run: arrays with a leading axis of rows, None for what was not recorded."""

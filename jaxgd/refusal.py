@@ -78,10 +78,13 @@ def refuse_tracers(what: str, tree: Any) -> None:
             paths = jax.tree_util.tree_leaves_with_path(tree)
             path = next(path for path, leaf in paths if isinstance(leaf, jax.core.Tracer))
             what = f"{path[0].key}{jax.tree_util.keystr(path[1:])}"
-        raise ValueError(
-            f"{what} holds traced values: minimize is a host function and cannot run inside jit, "
-            "vmap or grad; use gd.descend there, which can"
-        )
+        raise ValueError(f"{what} {USE_DESCEND}")
+
+
+USE_DESCEND = (
+    "holds traced values: minimize is a host function and cannot run inside jit, vmap or grad; use "
+    "gd.descend there, which can"
+)
 
 
 def described(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxgd.driver import Numbers, Program
 from jaxgd.engines.plain import Flight
-from jaxgd.flight import Journal, Pilot, Report, Seen, relaunch
+from jaxgd.flight import Journal, Pilot, Report, Seen, duplicate, relaunch
 from jaxgd.loop import Carry
 from jaxgd.problem import Problem
 from jaxgd.progress import Bar
@@ -119,8 +119,11 @@ class Run:
             bar.show(report.steps, row.loss)
 
     def _peek(self, pilot: Pilot, flight: Flight, report: Report) -> Result:
-        """What a stop right here would return; the run itself is not touched."""
-        journal = self.journal.copy()
+        """What a stop right here would return; the run itself is not touched.
+
+        Its arrays are copies: those of the flight are given away with the next call.
+        """
+        journal, flight = self.journal.copy(), jax.tree.map(duplicate, flight)
         return self._conclude(pilot, flight, report, Status.RUNNING, journal)
 
     def _conclude(
@@ -128,12 +131,13 @@ class Run:
     ) -> Result:
         """The result of a run that ended, or was stopped where `report` says."""
         steps, stochastic = report.steps, self.problem.stochastic
+        failed = status == Status.NON_FINITE
         if not report.ended and not stochastic:
             last = pilot.last_row(flight, report, journal)
+            failed = last.status == Status.NON_FINITE
             tested = last.status not in (Status.RUNNING, Status.MAX_STEPS)
             status = last.status if tested and status != Status.RUNNING else status
         evaluations = steps - self.first_step + int(report.ended or not stochastic)
-        failed = status == Status.NON_FINITE
         good = max(self.first_step, steps - 1) if failed else steps
         final = pilot.locate(flight, report, good)
         # The last row of a stochastic run is that of the iterate before.

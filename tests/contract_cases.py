@@ -27,7 +27,7 @@ RATE = 5e-3
 def example(field):
     """A value for a field that has no default, or None for one, from what the field declares."""
     accepts = field.metadata.get("number")
-    if accepts is None:  # a list of schedules
+    if accepts.rank and field.metadata["schedule"]:
         return [gd.Constant(0.3), gd.CosineDecay(0.4, steps=30), gd.ExponentialDecay(0.2, 0.9)]
     if accepts.rank:
         return [20, 57] if accepts.whole else [0.3, 0.1, 0.2]
@@ -70,7 +70,8 @@ def varied(node, change):
         value = getattr(node, field.name)
         if field.metadata.get("static") or value is None:
             continue
-        nested = "number" not in field.metadata or dataclasses.is_dataclass(value)
+        many = isinstance(value, list | tuple) and field.metadata.get("schedule")
+        nested = "number" not in field.metadata or dataclasses.is_dataclass(value) or many
         changes[field.name] = varied(value, change) if nested else change(field, value)
     return dataclasses.replace(node, **changes)
 
@@ -101,7 +102,8 @@ def _rate_or_example(field):
 
 
 def _schedule_or_example(field):
-    return gd.CosineDecay(0.3, steps=40) if field.metadata.get("schedule") else example(field)
+    one = field.metadata.get("schedule") and not field.metadata["number"].rank
+    return gd.CosineDecay(0.3, steps=40) if one else example(field)
 
 
 def _rule_cases():

@@ -238,7 +238,7 @@ def test_a_rule_of_ones_own():
     assert again.history.loss[1] != result.history.loss[1]
     chained = gd.chain(gd.ClipByValue(0.1), TracedSignDescent(0.5))
     result = gd.descend(distance, jnp.zeros(2), chained, 300)
-    assert_close(result.history.loss[-1], expected, 1)
+    assert result.history.loss[-1] < 0.01
     with pytest.raises(ValueError, match=r"rule\.rate must be a number >= 0"):
         gd.minimize(distance, jnp.zeros(2), TracedSignDescent(-0.1))
 

@@ -127,9 +127,9 @@ def _job(given: Mapping[str, Any]) -> _Job:
         rule,
         before,
         Stop(**tests),
-        _count("max_steps", given["max_steps"]),
-        _count("seed", given["seed"]),
-        None if dimensions is None else _count("dimensions", dimensions, at_least=1),
+        as_count(given["max_steps"], option("max_steps"), at_least=0),
+        as_count(given["seed"], option("seed"), at_least=0),
+        None if dimensions is None else as_count(dimensions, option("dimensions"), at_least=1),
         given["keep"],
         limit,
         _wants_bar(given["progress"]),
@@ -147,14 +147,6 @@ def _rate(given: Mapping[str, Any]) -> Any:
     if given["learning_rate"] is not None:
         raise ValueError("--schedule takes the place of --learning-rate: give one of them")
     return read_schedule(given["schedule"], "--schedule")
-
-
-def _count(name: str, value: Any, at_least: int = 0) -> int:
-    """A whole number that fits where JAX keeps counts and seeds."""
-    count = as_count(value, option(name), at_least=at_least)
-    if count >= 2**31:
-        raise ValueError(f"{option(name)} must be below 2**31, got {value}")
-    return count
 
 
 def _wants_bar(asked: bool | None) -> bool:

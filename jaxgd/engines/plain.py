@@ -42,13 +42,18 @@ class Plain:
 
     chunk: int | None = None
 
+    def checked(self) -> "Plain":
+        """The same with a checked chunk; raises a TypeError or ValueError that names it."""
+        if self.chunk is None:
+            return self
+        return Plain(as_count(self.chunk, "engine.chunk", at_least=1))
+
     def sizes(self, work: int, snapshot_bytes: int, every: int) -> "Sizes":
         """Chunk and room for a loss of `work` elementary operations a step."""
         chunk = self.chunk
         if chunk is None:
             # What is done again at the end of a run should cost a millisecond at most.
             chunk = int(np.clip(2 ** int(np.log2(max(1, 10**6 // max(work, 1)))), 16, 1024))
-        chunk = as_count(chunk, "engine.chunk", at_least=1)
         piece = min(PIECE, chunk)
         chunk = -(-chunk // piece) * piece
         room = ROOM if not snapshot_bytes else min(ROOM, every * ROOM_BYTES // snapshot_bytes)

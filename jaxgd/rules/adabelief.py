@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-
 from jaxgd.pytree import number, pytree
 from jaxgd.rules.adam import AdamState, adam_step, corrected, no_moments
-from jaxgd.rules.base import square
+from jaxgd.rules.base import root, square
 from jaxgd.tree import PyTree
 
 
@@ -50,7 +48,7 @@ class AdaBelief:
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m = h.b1 * m + (1 - h.b1) * g
             v = h.b2 * v + (1 - h.b2) * square(g - m) + h.eps
-            u = -(h.rate * h.c1) * m / (jnp.sqrt(h.c2 * v) + h.eps)
+            u = -(h.rate * h.c1) * m / (root(h.c2 * v) + h.eps)
             return u, m, v
 
         return adam_step(equations, h, grads, state)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree, static
-from jaxgd.rules.base import by_leaf, magnitudes, no_weight, none_yet, square, weigh, zeros
+from jaxgd.rules.base import by_leaf, magnitudes, no_weight, none_yet, root, square, weigh, zeros
 from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree
 
@@ -116,7 +116,7 @@ class Adam:
         def equations(h: Any, g: Any, m: Any, v: Any, *v_max: Any) -> Any:
             m, v = moments(h, g, m, v)
             v_hat = divisor(h, v, *v_max)
-            u = -(h.rate * h.c1) * m / (jnp.sqrt(v_hat) + h.eps)
+            u = -(h.rate * h.c1) * m / (root(v_hat) + h.eps)
             return (u, m, v, v_hat) if v_max else (u, m, v)
 
         return adam_step(equations, h, grads, state)
@@ -162,7 +162,7 @@ class AdamW:
             *v_max, x = rest
             m, v = moments(h, g, m, v)
             v_hat = divisor(h, v, *v_max)
-            u = -h.rate * (h.c1 * m / (jnp.sqrt(v_hat) + h.eps) + h.weight_decay * x)
+            u = -h.rate * (h.c1 * m / (root(v_hat) + h.eps) + h.weight_decay * x)
             return (u, m, v, v_hat) if v_max else (u, m, v)
 
         return adam_step(equations, h, grads, state, params)
@@ -206,7 +206,7 @@ class NAdam:
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m, v = moments(h, g, m, v)
             ahead = (h.b1 * h.n1) * m + ((1 - h.b1) * h.c1) * g
-            u = -h.rate * ahead / (jnp.sqrt(h.c2 * v) + h.eps)
+            u = -h.rate * ahead / (root(h.c2 * v) + h.eps)
             return u, m, v
 
         return adam_step(equations, h, grads, state)
@@ -261,7 +261,7 @@ class RAdam:
 
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m, v = moments(h, g, m, v)
-            rectified = h.r * m / (jnp.sqrt(h.c2 * v) + h.eps)
+            rectified = h.r * m / (root(h.c2 * v) + h.eps)
             u = -(h.rate * h.c1) * jnp.where(settled, rectified, m)
             return u, m, v
 

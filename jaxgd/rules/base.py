@@ -109,6 +109,23 @@ def square(g: jax.Array) -> jax.Array:
     return jnp.real(g * jnp.conj(g)) if jnp.iscomplexobj(g) else g * g
 
 
+@jax.custom_jvp
+def root(v: jax.Array) -> jax.Array:
+    """The square root, whose derivative at 0 is 0.
+
+    A parameter that never got a gradient has v = 0, and 0 times the root's infinite derivative
+    there would make every hypergradient NaN.
+    """
+    return jnp.sqrt(v)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    ((v,), (dv,)) = primals, tangents
+    r = jnp.sqrt(v)
+    return r, jnp.where(v == 0, 0, dv / (2 * jnp.where(v == 0, 1, r)))
+
+
 def by_leaf(
     equations: Callable[..., Any],
     numbers: SimpleNamespace,
@@ -124,15 +141,17 @@ def by_leaf(
       numbers: scalars; each leaf sees them in the (real) dtype of its arithmetic, so that a
         float64 number does not widen a float32 leaf.
       grads: pytree of gradients, computed with in promote(dtype, float32).
-      *states: pytrees like `grads`, in that dtype.
+      *states: pytrees like `grads`, in that dtype; the equations see None for one that is None.
       params: pytree like `grads`, if the equations take the parameters.
 
     Returns:
       The updates in the dtypes of `grads`, and the new states.
     """
     leaves, treedef = jax.tree.flatten(grads)
-    trees = [jax.tree.leaves(tree) for tree in states]
-    trees += [] if params is None else [jax.tree.leaves(params)]
+    trees = [
+        [None] * len(leaves) if tree is None else jax.tree.leaves(tree)
+        for tree in (*states, *([] if params is None else [params]))
+    ]
     results: tuple[list[Any], ...] = tuple([] for _ in range(1 + len(states)))
     for g, *rest in zip(leaves, *trees, strict=True):
         dtype = arithmetic_dtype(g.dtype)
@@ -144,7 +163,10 @@ def by_leaf(
         update, *after = equations(h, g.astype(dtype), *rest)
         for part, leaf in zip(results, (update.astype(g.dtype), *after), strict=True):
             part.append(leaf)
-    return tuple(jax.tree.unflatten(treedef, part) for part in results)
+    return tuple(
+        None if tree is None else jax.tree.unflatten(treedef, part)
+        for tree, part in zip((grads, *states), results, strict=True)
+    )
 
 
 @pytree

@@ -70,27 +70,20 @@ class RMSProp:
         """Updates to add to the params, and the next state."""
         del params
         rate = rate_at(self.learning_rate, state.t)
-        h = SimpleNamespace(rate=rate, decay=self.decay, eps=self.eps)
+        momentum = 0 if self.momentum is None else self.momentum
+        h = SimpleNamespace(rate=rate, decay=self.decay, eps=self.eps, momentum=momentum)
 
-        def plain(h: Any, g: Any, v: Any) -> Any:
+        def equations(h: Any, g: Any, v: Any, mean: Any, m: Any) -> Any:
             v = h.decay * v + (1 - h.decay) * square(g)
-            return -h.rate * g / jnp.sqrt(v + h.eps), v
+            spread = v
+            if self.centered:
+                mean = h.decay * mean + (1 - h.decay) * g
+                spread = v - square(mean)
+            u = -h.rate * g / jnp.sqrt(spread + h.eps)
+            if self.momentum is not None:
+                m = h.momentum * m + u
+                u = u + h.momentum * m if self.nesterov else m
+            return u, v, mean, m
 
-        def centered(h: Any, g: Any, v: Any, mean: Any) -> Any:
-            v = h.decay * v + (1 - h.decay) * square(g)
-            mean = h.decay * mean + (1 - h.decay) * g
-            return -h.rate * g / jnp.sqrt(v - square(mean) + h.eps), v, mean
-
-        def with_momentum(h: Any, u: Any, m: Any) -> Any:
-            m = h.momentum * m + u
-            return (u + h.momentum * m if self.nesterov else m), m
-
-        v, mean, m = state.v, state.mean, state.m
-        if self.centered:
-            updates, v, mean = by_leaf(centered, h, grads, v, mean)
-        else:
-            updates, v = by_leaf(plain, h, grads, v)
-        if self.momentum is not None:
-            h = SimpleNamespace(momentum=self.momentum)
-            updates, m = by_leaf(with_momentum, h, updates, m)
-        return updates, RMSPropState(state.t + 1, v, mean, m)
+        updates, *after = by_leaf(equations, h, grads, state.v, state.mean, state.m)
+        return updates, RMSPropState(state.t + 1, *after)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree
 from jaxgd.rules.adam import AdamState, adam_step, corrected, no_moments
-from jaxgd.rules.base import magnitudes, square
+from jaxgd.rules.base import magnitudes, root, square
 from jaxgd.tree import PyTree
 
 FIRST = 1e-6
@@ -54,7 +54,7 @@ class Yogi:
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m = h.b1 * m + (1 - h.b1) * g
             v = v - (1 - h.b2) * jnp.sign(v - square(g)) * square(g)
-            u = -(h.rate * h.c1) * m / (jnp.sqrt(h.c2 * v) + h.eps)
+            u = -(h.rate * h.c1) * m / (root(h.c2 * v) + h.eps)
             return u, m, v
 
         return adam_step(equations, h, grads, state)

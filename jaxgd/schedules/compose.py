@@ -47,15 +47,15 @@ class Join:
       [0.25, 0.25, 1.0, 0.5]
     """
 
-    schedules: Any
+    schedules: Any = number(
+        doc="the schedules, or rates, one more than boundaries", rank=1, schedule=True, at_least=0
+    )
     boundaries: Any = number(
         doc="the steps, rising, at which the next schedule begins", rank=1, whole=True, at_least=0
     )
 
     def check(self, name: str) -> None:
         """Raise a ValueError unless the lists fit each other."""
-        if not isinstance(self.schedules, list | tuple):
-            raise TypeError(f"{name}.schedules must be a list of schedules, got {self.schedules!r}")
         check_boundaries(len(self.schedules), self.boundaries, f"{name}.schedules", name)
 
     def __call__(self, step: Any) -> jax.Array:
