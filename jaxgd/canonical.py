@@ -10,7 +10,7 @@ import numpy as np
 from jax import dtypes
 from jax import numpy as jnp
 
-from jaxgd.pytree import Function, Number, Same, is_pytree, is_pytree_class
+from jaxgd.pytree import Function, Number, is_pytree, is_pytree_class
 from jaxgd.refusal import described, untraceable
 
 
@@ -112,7 +112,7 @@ def _canonical_function(function: Any, path: str) -> Function:
         if told is None:
             raise
         raise TypeError(told) from error
-    return Function(Same(function))
+    return Function(function)
 
 
 def _canonical_untyped(value: Any, path: str) -> Any:
@@ -130,8 +130,9 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
 
     Traced values are only checked for their rank.
     """
-    if type(value) is float and accepts.rank == 0 and not accepts.whole and accepts.admits(value):
-        return np.asarray(value, canonical_float())  # most calls: no need for the words below
+    plain = type(value) is float and abs(value) < 1e38  # most calls: no need for the words below
+    if plain and accepts.rank == 0 and not accepts.whole and accepts.admits(value):
+        return np.asarray(value, canonical_float())
     expected = accepts.expected() + (" or a schedule" if schedule else "")
     listed = isinstance(value, list | tuple) and accepts.rank == 1
     if listed and all(is_quantity(item) and not np.ndim(item) for item in value):
@@ -155,7 +156,11 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
         raise ValueError(f"{path} must be {expected}, got {value}")
     if accepts.whole and any(abs(entry) > np.iinfo(np.int32).max for entry in entries):
         raise ValueError(f"{path} must be below 2**31, got {value}")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype)
+    if np.any(np.isinf(cast) & np.isfinite(array)):
+        raise ValueError(f"{path} must be a {dtype}, got {value}, which is too large for it")
+    return cast
 
 
 def _any_traced(values: Any) -> bool:

@@ -14,7 +14,7 @@ from jaxgd.problem import pose
 from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, History, Record, Row, checked_record
 from jaxgd.result import Result
-from jaxgd.rules import canonical_rule, learning_rate_of
+from jaxgd.rules import canonical_rule, learning_rate_of, rates_from
 from jaxgd.status import Status
 from jaxgd.stop import Stop, checked_stop
 from jaxgd.tree import PyTree
@@ -75,8 +75,8 @@ def descend(
 
     Returns:
       A `Result`. Its history has steps + 1 rows (steps if the loss is stochastic), NaN after the
-      end; `result.steps` says how many are valid. Differentiating a run that went non-finite gives
-      NaN, wherever the loss was finite before.
+      end; `result.steps` says how many are valid. The derivative of a run that went non-finite
+      may be NaN, also where what it returns is finite.
 
     Raises:
       TypeError, ValueError: naming the argument, what was given and what was expected.
@@ -127,13 +127,15 @@ def _scan_in_chunks(body: Any, walk: _Walk, length: int) -> tuple[_Walk, Row]:
     if length <= CHUNK:
         flat: tuple[_Walk, Row] = lax.scan(body, walk, None, length=length)
         return flat
+    chunks = -(-length // CHUNK)
+    even = -(-length // chunks)
 
     def chunk(walk: _Walk, _: None) -> tuple[_Walk, Row]:
-        done: tuple[_Walk, Row] = lax.scan(body, walk, None, length=CHUNK)
+        done: tuple[_Walk, Row] = lax.scan(body, walk, None, length=even)
         return done
 
     # The last chunk may be longer than what is left: an ended run's steps change nothing.
-    walk, rows = lax.scan(chunk, walk, None, length=-(-length // CHUNK))
+    walk, rows = lax.scan(chunk, walk, None, length=chunks)
     return walk, jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:])[:length], rows)
 
 
@@ -183,8 +185,8 @@ def _result(descent: Descent, walk: _Walk, rows: Row) -> Result:
             jnp.arange(len(rows.loss))[pick],
             rows.loss[pick] if descent.record.loss else None,
             rows.grad_norm[pick] if descent.record.grad_norm else None,
+            jax.tree.map(lambda rates: rates[pick], _rates(descent.rule, len(rows.loss))),
             jax.tree.map(lambda leaf: leaf[pick], rows.params),
-            learning_rate_of(descent.rule),
         )
     aux = problem.call(x, inputs, at_step)[1] if problem.has_aux else None
     whole = problem.params.merge(jax.tree.leaves(x), inputs.held)
@@ -192,3 +194,11 @@ def _result(descent: Descent, walk: _Walk, rows: Row) -> Result:
     return Result(
         whole, kept.loss, kept.grad_norm, aux, at_step, made, status, evaluations, history, None
     )
+
+
+def _rates(rule: Any, length: int) -> Any:
+    """The learning rates of all rows; None for a foreign rule."""
+    rate = learning_rate_of(rule)
+    if rate is None or callable(rate):
+        return rates_from(rule, 0, length)
+    return jnp.full(length, rate)

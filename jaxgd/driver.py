@@ -1,4 +1,4 @@
-"""The driver: compiles a run, keeps the program as long as its loss lives, and calls it in pieces.
+"""The driver: makes the compiled functions of a run.
 
 All that is not pure happens here and above: compilation, clocks, signals, callbacks.
 """
@@ -6,24 +6,21 @@ All that is not pure happens here and above: compilation, clocks, signals, callb
 import contextlib
 import dataclasses
 import time
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxgd.engines.cost import work_of
-from jaxgd.engines.plain import Flight, Plain, Sizes, Window, advance, launch
+from jaxgd.engines import Engine, Goal, Ongoing, Output, Sizes, ongoing_from, work_of
 from jaxgd.loop import Descent
 from jaxgd.problem import Inputs, Problem
+from jaxgd.programs import key_of, shelf_of
 from jaxgd.record import Record
 from jaxgd.refusal import USE_DESCEND
+from jaxgd.rules import is_foreign
 from jaxgd.stop import Stop
 from jaxgd.tree import Layout, PyTree, divide, max_norm, traced_or_static
-
-PROGRAMS_PER_LOSS = 64
 
 
 @dataclasses.dataclass
@@ -43,12 +40,15 @@ class Numbers:
 class Program:
     """The compiled functions of one form of run."""
 
-    begin: Callable[..., Flight]
-    advance: Callable[..., tuple[Flight, Window]]
-    look: "Look"
-    fresh: Flight
-    """Shapes and dtypes of a flight."""
+    begin: Callable[..., Ongoing]
+    advance: Callable[..., tuple[Ongoing, Output]]
+    look: "Look | None"
+    """None where aux is not asked for and rows have all else."""
+    fresh: Ongoing
+    """Shapes and dtypes of a run between two calls."""
     sizes: Sizes
+    engine: str
+    """What runs, in words."""
     rate: float | None = None
     """Steps per second as last seen; only the length of calls depends on it."""
 
@@ -59,34 +59,16 @@ class Look:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function: Callable[..., Any] | None = function
         self._compiled: Callable[..., Any] | None = None
-        self.seconds = 0.0
 
-    def __call__(self, *args: Any) -> Any:
-        """The loss, the gradient norm and aux."""
-        if self._compiled is None:
-            began = time.perf_counter()
-            assert self._function is not None
-            self._compiled, self._function = _traced(self._function, *args)(), None
-            self.seconds = time.perf_counter() - began
-        return self._compiled(*args)
-
-
-_programs: dict[int, tuple[Any, OrderedDict[Any, Program]]] = {}
-
-
-def _shelf(loss: Any) -> tuple[OrderedDict[Any, Program], Any]:
-    """The programs of a loss, held weakly: they go when it does; and what tells its methods apart.
-
-    A bound method is a new object at each access, so its programs belong to its instance.
-    """
-    owner, method = getattr(loss, "__self__", loss), getattr(loss, "__func__", None)
-    name = id(owner)
-    if name in _programs and _programs[name][0]() is owner:
-        return _programs[name][1], method
-    shelf: OrderedDict[Any, Program] = OrderedDict()
-    with contextlib.suppress(TypeError):
-        _programs[name] = (weakref.ref(owner, lambda _: _programs.pop(name, None)), shelf)
-    return shelf, method
+    def __call__(self, *args: Any) -> tuple[Any, float]:
+        """The loss, the gradient norm and aux; and the seconds that it took to compile."""
+        began, compiled, function = time.perf_counter(), self._compiled, self._function
+        if compiled is None:
+            assert function is not None
+            compiled = self._compiled = _traced(function, *args)()
+            self._function = None
+            return compiled(*args), time.perf_counter() - began
+        return compiled(*args), 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,26 +82,26 @@ class Job:
     stop: Stop
     record: Record
     keep: str
-    engine: Plain
+    engine: Engine
 
 
 def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
     """The compiled program for a run, from the shelf or made now; and the seconds that took."""
-    _, rule_numbers, rule_layout = divide(job.rule, traced_or_static)
+    _, rule_numbers, rule_layout = divide(job.rule, traced_or_static, is_leaf=is_foreign)
     numbers = Numbers(rule_numbers, job.stop, job.inputs)
     leaves, treedef = jax.tree.flatten((job.x, numbers.leaves()))
-    shelf, method = _shelf(loss)
-    form = (job.problem.form, rule_layout, job.record, job.keep, job.engine, treedef, method)
-    key = (form, tuple(map(_kind, leaves)), _configuration())
+    shelf, method = shelf_of(loss)
+    problem = job.problem
+    layouts = tuple(map(key_of, (problem.params, problem.args, rule_layout)))
+    switches = (problem.has_aux, problem.stochastic, problem.bounded, job.keep)
+    form = (layouts, switches, job.record, job.engine, treedef, method)
+    key = (form, tuple(map(_kind, leaves)), tuple(map(_option, _OPTIONS)))
     program = shelf.get(key)
     if program is not None:
-        shelf.move_to_end(key)
         return program, numbers, 0.0
     began = time.perf_counter()
     program = _compile(job, rule_layout, numbers)
-    shelf[key] = program
-    while len(shelf) > PROGRAMS_PER_LOSS:
-        shelf.popitem(last=False)
+    shelf.put(key, program)
     return program, numbers, time.perf_counter() - began
 
 
@@ -132,69 +114,121 @@ _OPTIONS = (
     "jax_threefry_partitionable",
     "jax_numpy_dtype_promotion",
     "jax_numpy_rank_promotion",
-    "jax_debug_nans",
-    "jax_debug_infs",
 )
-
-
-def _kind(leaf: Any) -> Any:
-    """What a compiled program depends on in an argument."""
-    if not hasattr(leaf, "dtype"):
-        return type(leaf)
-    placed = getattr(leaf, "committed", False) and leaf.sharding
-    return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False), placed
-
-
-def _configuration() -> tuple[Any, ...]:
-    """JAX's options that change what a function compiles to."""
-    return tuple(map(_option, _OPTIONS))
+"""JAX's options that change what a function compiles to."""
 
 
 def _option(name: str) -> Any:
     return getattr(jax.config, name, None)
 
 
+def _kind(leaf: Any) -> Any:
+    """What a compiled program depends on in an argument."""
+    if not hasattr(leaf, "dtype"):
+        return type(leaf)
+    placed = is_placed(leaf) and leaf.sharding
+    return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False), placed
+
+
+def is_placed(leaf: Any) -> bool:
+    """Whether the user has said on which devices the array lies."""
+    return bool(getattr(leaf, "committed", False))
+
+
 def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
-    x, record = job.x, job.record
+    # Parts of the job, since what is compiled must not keep all of it alive.
+    x, record, keep, engine = job.x, job.record, job.keep, job.engine
     traced, jaxpr = job.problem.traced(x, numbers.inputs)
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
         return Descent(traced, inputs, rule_layout.merge((), rule), stop, record)
 
-    def begin(x: PyTree, *values: Any) -> Flight:
+    def begin(x: PyTree, *values: Any) -> Ongoing:
         d = descent(*values)
         carry = d.begin(x)
         loss, _ = jax.eval_shape(d.evaluate, carry)
-        lowest = jax.numpy.full((), np.inf, loss.dtype) if job.keep == "best" else None
-        return launch(carry, lowest)
+        lowest = jax.numpy.full((), np.inf, loss.dtype) if keep == "best" else None
+        return ongoing_from(carry, lowest)
 
-    def look(x: PyTree, step: Any, *values: Any) -> Any:
-        d = descent(*values)
-        loss, grads = d.evaluate(dataclasses.replace(d.begin(x), step=step))
-        norm = max_norm(traced.projected(x, grads, d.inputs))
-        return loss, norm, traced.call(x, d.inputs, step)[1]
+    # Not by way of the rule: this is kept until it is needed, with all that it leads to.
+    def look(x: PyTree, step: Any, inputs: Inputs) -> Any:
+        loss, grads = traced.evaluate(x, inputs, step)
+        norm = max_norm(traced.projected(x, grads, inputs))
+        return loss, norm, traced.call(x, inputs, step)[1]
 
     begun = _traced(begin, x, *numbers.leaves())
     fresh = jax.eval_shape(begin, x, *numbers.leaves())
     snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
-    sizes = job.engine.sizes(work, snapshot if record.params else 0, record.every)
+    sizes = engine.sizes(work, snapshot if record.params else 0, record.every)
+    placement = None
+    if any(map(is_placed, jax.tree.leaves((x, numbers.inputs)))):
+        fresh, placement, begun = _placed(fresh, begun())
 
-    def run(flight: Flight, until: Any, final: Any, *values: Any) -> tuple[Flight, Window]:
-        return advance(descent(*values), sizes, flight, until, final)
+    def run(ongoing: Ongoing, goal: Goal, *values: Any) -> tuple[Ongoing, Output]:
+        return engine.advance(descent(*values), sizes, ongoing, goal)
 
-    until, final = np.int32(0), np.bool_(False)
-    moved = _traced(run, fresh, until, final, *numbers.leaves(), donate=0)
-    return Program(begun(), moved(), Look(look), fresh, sizes)
+    goal, values = Goal.of(0), numbers.leaves()
+    moved = _traced(run, fresh, goal, *values, donate=0, placement=placement)
+    rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not traced.has_aux
+    later = None if rows_have_all else Look(look)
+    return Program(begun(), moved(), later, fresh, sizes, engine.described(sizes))
 
 
-def _traced(function: Any, *args: Any, donate: Any = ()) -> Callable[[], Callable[..., Any]]:
+def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, Any, Any]:
+    """The form of a run that lies where the user's arrays lie, and stays there."""
+    shardings = begin.output_shardings
+    there = jax.tree.map(
+        lambda leaf, place: leaf.update(sharding=place),
+        fresh,
+        shardings,
+    )
+    return there, (shardings, None), lambda: begin
+
+
+def _traced(function: Any, *args: Any, donate: Any = (), placement: Any = None) -> Any:
     """Trace `function` now, so that what is wrong with it is said; the answer compiles it.
 
     Under `jax.disable_jit` it stays as it is.
     """
-    traced = jax.jit(function, donate_argnums=donate).trace(*args)
+    if _option("jax_disable_jit"):
+        return lambda: function
+    where = {} if placement is None else {"out_shardings": placement}
+    traced = jax.jit(function, donate_argnums=donate, **where).trace(*args)
     if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
         # The loss and all numbers have been looked at: it can only be a function of the rule's.
         raise ValueError(f"rule {USE_DESCEND}")
-    return (lambda: function) if _option("jax_disable_jit") else traced.lower().compile
+    lowered = traced.lower()
+    return lambda: _Quiet(lowered.compile())
+
+
+class _Quiet:
+    """A compiled function out of reach of the guards that the user has set for code of their own.
+
+    The engine computes beyond the end of a run, and NaN there is no news; its small numbers come
+    from the host.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    @property
+    def output_shardings(self) -> Any:
+        """Where the outputs lie."""
+        return self._compiled.output_shardings
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it."""
+        if not any(map(_option, _GUARDS)):
+            return self._compiled(*args)
+        with _unguarded():
+            return self._compiled(*args)
+
+
+_GUARDS = ("jax_debug_nans", "jax_debug_infs", "jax_transfer_guard")
+
+
+@contextlib.contextmanager
+def _unguarded() -> Iterator[None]:
+    with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
+        yield

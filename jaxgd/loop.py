@@ -12,6 +12,7 @@ from jaxgd.canonical import canonical_float
 from jaxgd.problem import Inputs, Problem
 from jaxgd.pytree import pytree
 from jaxgd.record import Record, Row
+from jaxgd.refusal import described
 from jaxgd.rules import extras
 from jaxgd.stop import Stop, Tally
 from jaxgd.tree import PyTree
@@ -72,7 +73,8 @@ class Descent:
 
         known = {"value": loss, "grad": grads, "value_fn": value_fn}
         extra = {name: known[name] for name in extras(self.rule)}
-        updates, state = self.rule.update(grads, carry.state, carry.x, **extra)
+        answer = self.rule.update(grads, carry.state, carry.x, **extra)
+        updates, state = checked_update(self.rule, answer, carry)
         x = self.problem.clip(tree.add(carry.x, updates), self.inputs)
         move = None if carry.move is None else largest_move(carry.x, x)
         return Carry(x, state, carry.step + 1, tally, move)
@@ -80,6 +82,33 @@ class Descent:
     def test(self, tally: Tally, row: Row) -> tuple[Tally, jax.Array]:
         """The tests of `stop` on a row."""
         return self.stop.test(tally, row.loss, row.grad_norm, row.move)
+
+
+def checked_update(rule: Any, answer: Any, carry: Carry) -> tuple[PyTree, PyTree]:
+    """What a rule's update returned; a TypeError unless it has the form that the protocol asks."""
+    name = f"rule: update of {type(rule).__name__}"
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise TypeError(f"{name} must return (updates, state), got {described(answer)}")
+    updates, state = answer
+    _check_form(f"{name} must keep the form of the updates", updates, carry.x, any_dtype=True)
+    _check_form(f"{name} must keep the form of the state", state, carry.state)
+    return updates, state
+
+
+def _check_form(told: str, given: PyTree, expected: PyTree, *, any_dtype: bool = False) -> None:
+    form: Any = jax.tree.structure(expected)
+    if form != jax.tree.structure(given):
+        raise TypeError(f"{told}: expected {form}, got {described(given)}")
+    places = jax.tree_util.tree_leaves_with_path(expected)
+    for (path, leaf), other in zip(places, jax.tree.leaves(given), strict=True):
+        shape, dtype = jnp.shape(leaf), getattr(leaf, "dtype", None)
+        same = any_dtype or jnp.asarray(other).dtype == dtype
+        if jnp.shape(other) != shape or not same:
+            place = jax.tree_util.keystr(path)
+            raise TypeError(
+                f"{told}: expected an array of {dtype} and shape {shape}"
+                f"{' at ' * bool(place)}{place}, got {described(other)}"
+            )
 
 
 def largest_move(before: PyTree, after: PyTree) -> jax.Array:

@@ -1,22 +1,22 @@
 """`minimize`: one run, driven from the host."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import as_count, is_quantity
-from jaxgd.driver import Job, Program, program_for
+from jaxgd.driver import Job, program_for
 from jaxgd.engines import Plain
-from jaxgd.flight import Journal
+from jaxgd.journal import Journal
 from jaxgd.loop import checked_keep
 from jaxgd.problem import pose
 from jaxgd.record import Record, checked_record
 from jaxgd.refusal import refuse_tracers
 from jaxgd.result import Result
-from jaxgd.rules import canonical_rule, learning_rate_of
+from jaxgd.rules import canonical_rule, learning_rate_of, name_of
 from jaxgd.run import Run, State, Watch
 from jaxgd.signals import catching_interrupts
 from jaxgd.status import RunFailed, Status
@@ -101,6 +101,8 @@ def minimize(
         _check_state(state, max_steps)
         key = state.key if key is None else key
     problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
+    if state is not None and bounds is not None:
+        checked_bounds(bounds, params, state.carry.x)
     stop = checked_stop(stop, stochastic=problem.stochastic)
     keep = checked_keep(keep, stochastic=problem.stochastic)
     record = checked_record(record)
@@ -109,20 +111,15 @@ def minimize(
     job = Job(problem, x, inputs, rule, stop, record, keep, engine)
     with catching_interrupts() as interruption:
         program, numbers, compile_seconds = program_for(loss, job)
-        began = time.perf_counter()
-        journal, rate = Journal(record, keep), learning_rate_of(rule)
-        run = Run(problem, program, numbers, journal, max_steps, rate)
-        result = run.go(x, state, Watch(interruption, callback, time_limit, progress))
-    result = _timed(result, compile_seconds, time.perf_counter() - began, program)
+        journal = Journal(record, keep, learning_rate_of(rule))
+        run = Run(problem, program, numbers, journal, max_steps, name_of(rule), compile_seconds)
+        seconds = None if time_limit is None else float(time_limit)
+        result = run.go(x, state, Watch(interruption, callback, seconds, progress))
+    if interruption.requested:  # perhaps when the run had ended already: it must not pass unseen
+        result = dataclasses.replace(result, status=np.int32(Status.INTERRUPTED))
     if throw and Status(int(result.status)).failed:
         raise RunFailed(result.message, result)
     return result
-
-
-def _timed(result: Result, compiling: float, running: float, program: Program) -> Result:
-    # What the extra call for aux and norms took to compile, if it was made for the first time.
-    late, program.look.seconds = program.look.seconds, 0.0
-    return dataclasses.replace(result, compile_seconds=compiling + late, run_seconds=running - late)
 
 
 def _check_state(state: Any, max_steps: int) -> None:
@@ -130,7 +127,7 @@ def _check_state(state: Any, max_steps: int) -> None:
         raise TypeError(f"state must be the state of an earlier result, got {state!r}")
     if int(state.carry.step) > max_steps:
         raise ValueError(
-            f"max_steps counts from the run's very beginning: expected more than the state's "
+            f"max_steps counts from the run's very beginning: expected at least the state's "
             f"{int(state.carry.step)}, got {max_steps}"
         )
 

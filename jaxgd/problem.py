@@ -15,7 +15,17 @@ from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_number
 from jaxgd.pytree import pytree
 from jaxgd.refusal import described, refuse_tracers, untraceable
-from jaxgd.tree import Layout, PyTree, divide, leaf_kind, strong, traced_or_static
+from jaxgd.tree import (
+    NO_LEAVES,
+    Layout,
+    PyTree,
+    divide,
+    is_concrete,
+    leaf_kind,
+    path_of,
+    strong,
+    traced_or_static,
+)
 
 
 @pytree
@@ -41,11 +51,6 @@ class Problem:
     stochastic: bool
     bounded: bool
 
-    @property
-    def form(self) -> tuple[Any, ...]:
-        """All but the loss: what a compiled program depends on, hashable."""
-        return self.params, self.args, self.has_aux, self.stochastic, self.bounded
-
     def value(self, x: PyTree, inputs: Inputs, step: Any) -> jax.Array:
         """The loss at the optimised leaves `x`."""
         return self.call(x, inputs, step)[0]
@@ -61,15 +66,26 @@ class Problem:
             return x
         return jax.tree.map(jnp.clip, x, inputs.lower, inputs.upper)
 
+    def outside(self, x: PyTree, inputs: Inputs) -> bool:
+        """Whether `x`, of concrete arrays, breaks the bounds."""
+        inside = jax.tree.map(np.array_equal, x, self.clip(x, inputs))
+        return not all(jax.tree.leaves(inside))
+
     def projected(self, x: PyTree, grads: PyTree, inputs: Inputs) -> PyTree:
         """The gradient that counts for convergence: clip(x - g) - x under bounds, g without."""
         if not self.bounded:
             return grads
-        moved = self.clip(jax.tree.map(jnp.subtract, x, grads), inputs)
-        return jax.tree.map(jnp.subtract, moved, x)
+
+        # x is subtracted first: x - g would round a gradient that is small against x to nothing.
+        def one(x: jax.Array, g: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
+            return jnp.clip(-g, lower - x, upper - x)
+
+        return jax.tree.map(one, x, grads, inputs.lower, inputs.upper)
 
     def traced(self, x: PyTree, inputs: Inputs) -> tuple["Problem", core.ClosedJaxpr]:
         """The same with the user's function replaced by its jaxpr, and that: it is called once.
+
+        It keeps nothing of the user's alive: neither the function nor static leaves.
 
         Raises:
           TypeError: the function cannot be traced, or returns something else than a scalar loss.
@@ -84,7 +100,7 @@ class Problem:
             value, aux = jax.tree.unflatten(treedef, outs)
             return jnp.asarray(value), aux  # a constant loss comes back as a number
 
-        return dataclasses.replace(self, call=call), closed
+        return dataclasses.replace(self, call=call, params=NO_LEAVES, args=NO_LEAVES), closed
 
 
 def pose(
@@ -121,12 +137,32 @@ def pose(
             f"floats, got {kinds or 'no leaf at all'}"
         )
     x = layout.moving_tree(map(strong, moving))
-    _, held_args, args_layout = divide(args, traced_or_static)
+    _, held_args, args_layout = divide(args, lambda leaf: _kind_of_arg(leaf, args))
     lower, upper = (None, None) if bounds is None else checked_bounds(bounds, params, x)
     inputs = Inputs(held, held_args, _checked_key(key), lower, upper)
     call = _direct(loss, layout, args_layout, has_aux, key is not None)
     form = (layout, args_layout, has_aux, key is not None, bounds is not None)
     return Problem(call, *form), x, inputs
+
+
+def _kind_of_arg(leaf: Any, args: Any) -> str:
+    """Numbers and arrays are traced; other leaves are static, and must not change in place."""
+    if is_concrete(leaf):
+        kind = traced_or_static(leaf)
+        if kind == "held" or _is_hashable(leaf):
+            return kind
+    raise TypeError(
+        f"args{path_of(args, leaf)} is a {type(leaf).__name__}: expected arrays, numbers, pytrees "
+        "of them, or a hashable object such as a function, a string or a frozen dataclass"
+    )
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _direct(

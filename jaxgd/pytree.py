@@ -136,13 +136,13 @@ class Same:
 
 @pytree
 class Function:
-    """A user's own schedule in a rule: no numbers to trace, static as a whole."""
+    """A user's own schedule in a rule: no numbers to trace, one leaf that is static."""
 
-    function: Same = static()
+    function: Any
 
     def __call__(self, step: Any) -> Any:
         """The rate at `step`."""
-        return self.function.value(step)
+        return self.function(step)
 
 
 def is_pytree(value: Any) -> bool:

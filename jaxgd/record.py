@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxgd.canonical import as_count, canonical_float
+from jaxgd.canonical import as_count
 from jaxgd.pytree import pytree
-from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree
 
 
@@ -64,19 +63,10 @@ class History:
     """float, (rows,): the loss."""
     grad_norm: Any
     """float, (rows,): the largest gradient entry; under bounds, of the projected gradient."""
+    learning_rate: Any
+    """float, (rows,): the rate of the update that follows the row; None for foreign rules."""
     params: PyTree
     """The params, with a leading axis of rows."""
-    rate: Any
-    """The learning rate or schedule of the rule that ran, None for a foreign rule."""
-
-    @property
-    def learning_rate(self) -> Any:
-        """float, (rows,): the rate of the update that follows the row; None for foreign rules."""
-        if self.rate is None:
-            return None
-        if not callable(self.rate):
-            return jnp.broadcast_to(jnp.asarray(self.rate, canonical_float()), self.step.shape)
-        return jax.vmap(lambda step: rate_at(self.rate, step))(jnp.asarray(self.step))
 
     def __len__(self) -> int:
         return len(self.step)

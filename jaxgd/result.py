@@ -4,6 +4,7 @@ import html
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgd.canonical import is_number
@@ -55,16 +56,25 @@ class Result:
 
     @property
     def message(self) -> str:
-        """Why the run ended, and what to try, in words."""
+        """Why the run ended, and what to try, in words; of a vmapped result, how often what."""
+        if jnp.ndim(self.status):
+            names, counts = np.unique(np.asarray(self.status), return_counts=True)
+            return ", ".join(f"{n} {Status(s).name}" for s, n in zip(names, counts, strict=True))
         return Status(int(self.status)).message
 
     @property
-    def converged(self) -> bool:
+    def converged(self) -> Any:
         """Whether one of the tests in `stop` was met."""
+        if jnp.ndim(self.status):
+            first, last = Status.TARGET_REACHED, Status.CONVERGED_PARAMS
+            return (self.status >= first) & (self.status <= last)
         return Status(int(self.status)).converged
 
     def rows(self) -> list[tuple[str, str]]:
         """What `print` shows: names and values."""
+        if jnp.ndim(self.status):
+            best = float(np.nanmin(np.asarray(self.loss)))
+            return [("runs", str(jnp.shape(self.status))), ("best loss", f"{best:.9g}")]
         shown = [
             ("status", Status(int(self.status)).name),
             ("loss", f"{self.loss:.9g}"),
@@ -79,19 +89,28 @@ class Result:
             shown.append(("run time", f"{self.run_seconds:.3f} s"))
         return shown
 
-    def __str__(self) -> str:
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in (self.loss, self.status)):
-            return repr(self)
+    def __repr__(self) -> str:
+        if not _is_concrete(self):
+            return f"Result(params={self.params}, loss={self.loss}, status={self.status}, ...)"
         lines = [f"{name:<17} {value}" for name, value in self.rows()]
         return "\n".join([*lines, self.message])
 
     def _repr_html_(self) -> str:
+        if not _is_concrete(self):
+            return f"<pre>{html.escape(repr(self))}</pre>"
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
             for name, value in self.rows()
         )
         return f"<table>{rows}</table><p>{html.escape(self.message)}</p>"
+
+
+def _is_concrete(result: Result) -> bool:
+    """Whether there are numbers to show: not inside a transformation, nor of shapes alone."""
+    shown = (result.loss, result.grad_norm, result.steps, result.at_step, result.status)
+    arrays = np.ndarray | np.generic | jax.Array
+    return all(isinstance(a, arrays) and not isinstance(a, jax.core.Tracer) for a in shown)
 
 
 def _brief(params: PyTree) -> str:

@@ -8,13 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgd.calls import Caller, duplicate, from_copies
 from jaxgd.driver import Numbers, Program
-from jaxgd.engines.plain import Flight
-from jaxgd.flight import Journal, Pilot, Report, Seen, duplicate, relaunch
+from jaxgd.engines import Ongoing
+from jaxgd.journal import Journal, Report, Seen
 from jaxgd.loop import Carry
 from jaxgd.problem import Problem
 from jaxgd.progress import Bar
-from jaxgd.pytree import pytree
+from jaxgd.pytree import pytree, static
+from jaxgd.record import NOTHING
 from jaxgd.result import Result
 from jaxgd.signals import Interruption
 from jaxgd.status import Status
@@ -38,6 +40,7 @@ class State:
     carry: Carry
     best: Best | None
     key: Any
+    rule: str = static()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,16 +62,18 @@ class Run:
     numbers: Numbers
     journal: Journal
     max_steps: int
-    rate: Any
+    rule: str
+    """The names of its rules: a state of others is refused."""
+    compile_seconds: float
     kept_before: Best | None = None
     first_step: int = 0
 
     def go(self, x: PyTree, state: State | None, watch: Watch) -> Result:
         """Run to the end and say how it went."""
-        flight = self._begin(x) if state is None else self._continue(state)
-        limit = None if watch.time_limit is None else time.perf_counter() + watch.time_limit
+        began, compiled = time.perf_counter(), self.compile_seconds
+        limit = None if watch.time_limit is None else began + watch.time_limit
         callback = watch.callback
-        pilot = Pilot(
+        caller = Caller(
             self.program,
             self.numbers,
             self.max_steps,
@@ -76,10 +81,11 @@ class Run:
             eager=callback is not None,
             deadline=limit,
         )
+        run = self._begin(x) if state is None else self._continue(state, caller)
 
-        def between(flight: Flight, report: Report) -> int:
+        def between(run: Ongoing, report: Report) -> int:
             self._show(bar, report)
-            if callback is not None and callback(self._peek(pilot, flight, report)):
+            if callback is not None and callback(self._peek(caller, run, report)):
                 return Status.STOPPED
             if watch.interruption.requested:
                 return Status.INTERRUPTED
@@ -87,63 +93,86 @@ class Run:
                 return Status.TIME_LIMIT
             return Status.RUNNING
 
-        bar = Bar(self.first_step, self.max_steps, self.rate) if watch.progress else None
+        rate = self.journal.rate
+        bar = Bar(self.first_step, self.max_steps, rate) if watch.progress else None
         try:
-            flight, report, status = pilot.fly(flight, self.first_step, self.journal, between)
+            run, report, status = caller.call_to_end(run, self.first_step, self.journal, between)
             self._show(bar, report)
         finally:
             if bar is not None:
                 bar.close()
-        return self._conclude(pilot, flight, report, status, self.journal)
+        result = self._conclude(caller, run, report, status, self.journal)
+        late = self.compile_seconds - compiled
+        running = time.perf_counter() - began - late
+        return dataclasses.replace(
+            result, compile_seconds=self.compile_seconds, run_seconds=running
+        )
 
-    def _begin(self, x: PyTree) -> Flight:
+    def _begin(self, x: PyTree) -> Ongoing:
         return self.program.begin(x, *self.numbers.leaves())
 
-    def _continue(self, state: State) -> Flight:
+    def _continue(self, state: State, caller: Caller) -> Ongoing:
         fresh = self.program.fresh
+        if state.rule != self.rule:
+            raise ValueError(
+                f"state belongs to another run: one of {state.rule}, got the rule {self.rule}"
+            )
         carry = _adapted(state.carry, fresh.carry)
         self.first_step = int(carry.step)
         lowest = None
         if fresh.lowest is not None:
             lowest = np.asarray(np.inf, fresh.lowest.dtype)
-            self.kept_before = state.best
-            if state.best is not None:
-                lowest = np.asarray(state.best.loss)
-                best = state.best
+            self.kept_before = best = self._best_again(state.best, carry, caller)
+            if best is not None:
+                lowest = np.asarray(best.loss)
                 self.journal.best = Seen(int(best.step), best.loss, best.grad_norm)
-        return relaunch(carry, lowest)
+        return from_copies(carry, lowest)
+
+    def _best_again(self, best: Best | None, carry: Carry, caller: Caller) -> Best | None:
+        """A state's best iterate with the loss that it has under this call's args and bounds.
+
+        The compiled step evaluates it, so if they have not changed it is the same to the bit.
+        """
+        if best is None or self.problem.outside(best.x, self.numbers.inputs):
+            return None
+        journal = Journal(NOTHING, "last", None)
+        report = caller.last_row(dataclasses.replace(carry, x=best.x), journal)
+        seen = journal.row(int(carry.step))
+        if seen is None or report.status == Status.NON_FINITE:
+            return None
+        return dataclasses.replace(best, loss=seen.loss, grad_norm=seen.grad_norm)
 
     def _show(self, bar: Bar | None, report: Report) -> None:
         row = self.journal.row(report.first + report.count - 1)
         if bar is not None and row is not None:
             bar.show(report.steps, row.loss)
 
-    def _peek(self, pilot: Pilot, flight: Flight, report: Report) -> Result:
+    def _peek(self, caller: Caller, run: Ongoing, report: Report) -> Result:
         """What a stop right here would return; the run itself is not touched.
 
-        Its arrays are copies: those of the flight are given away with the next call.
+        Its arrays are copies: those of the run are given away with the next call.
         """
-        journal, flight = self.journal.copy(), jax.tree.map(duplicate, flight)
-        return self._conclude(pilot, flight, report, Status.RUNNING, journal)
+        journal, run = self.journal.copy(), jax.tree.map(duplicate, run)
+        return self._conclude(caller, run, report, Status.RUNNING, journal)
 
     def _conclude(
-        self, pilot: Pilot, flight: Flight, report: Report, status: int, journal: Journal
+        self, caller: Caller, run: Ongoing, report: Report, status: int, journal: Journal
     ) -> Result:
         """The result of a run that ended, or was stopped where `report` says."""
         steps, stochastic = report.steps, self.problem.stochastic
         failed = status == Status.NON_FINITE
         if not report.ended and not stochastic:
-            last = pilot.last_row(flight, report, journal)
+            last = caller.last_row(run.carry, journal)
             failed = last.status == Status.NON_FINITE
             tested = last.status not in (Status.RUNNING, Status.MAX_STEPS)
             status = last.status if tested and status != Status.RUNNING else status
         evaluations = steps - self.first_step + int(report.ended or not stochastic)
         good = max(self.first_step, steps - 1) if failed else steps
-        final = pilot.locate(flight, report, good)
+        final = caller.locate(run, report, good)
         # The last row of a stochastic run is that of the iterate before.
         unseen = stochastic and not report.ended
         seen = journal.row(good - 1 if unseen else good)
-        best = self._best(pilot, flight, report, journal.best, final)
+        best = self._best(caller, run, report, journal.best, final)
         if journal.keep == "best" and best is not None:
             x, seen, at_step = best.x, Seen(int(best.step), best.loss, best.grad_norm), best.step
         else:
@@ -158,30 +187,34 @@ class Run:
             steps=np.int32(steps),
             status=np.int32(status),
             evaluations=np.int32(evaluations),
-            history=journal.history(self.rate),
-            state=State(final, best, self.numbers.inputs.key),
+            history=journal.history(),
+            state=State(final, best, self.numbers.inputs.key, self.rule),
+            engine=self.program.engine,
         )
 
     def _best(
-        self, pilot: Pilot, flight: Flight, report: Report, seen: Seen | None, final: Carry
+        self, caller: Caller, run: Ongoing, report: Report, seen: Seen | None, final: Carry
     ) -> Best | None:
         if seen is None:
             return None
         if self.kept_before is not None and seen.step == int(self.kept_before.step):
             return self.kept_before
-        at = final if seen.step == int(final.step) else pilot.locate(flight, report, seen.step)
+        at = final if seen.step == int(final.step) else caller.locate(run, report, seen.step)
         return Best(at.x, seen.loss, seen.grad_norm, np.int32(seen.step))
 
     def _look(self, x: PyTree, seen: Seen | None, step: Any) -> tuple[Any, Any, Any]:
         """Loss, gradient norm and aux at `x`: from its row, or else from a call."""
-        known = seen is not None and seen.grad_norm is not None
-        if seen is not None and known and not self.problem.has_aux:
+        look, seen = self.program.look, seen or Seen(0, _NAN, _NAN)
+        known = seen.grad_norm is not None
+        if look is None or (known and not self.problem.has_aux):
             return seen.loss, seen.grad_norm, None
-        loss, norm, aux = self.program.look(x, np.int32(step), *self.numbers.leaves())
-        if seen is None:
-            nan = np.asarray(np.nan, np.float32)
-            return (nan, nan, aux) if self.problem.stochastic else (loss, norm, aux)
+        (_, norm, aux), late = look(x, np.int32(step), self.numbers.inputs)
+        self.compile_seconds += late
         return seen.loss, seen.grad_norm if known else np.asarray(norm)[()], aux
+
+
+_NAN = np.asarray(np.nan, np.float32)[()]
+"""The loss of a stochastic run that has made no step."""
 
 
 def _arrays(x: PyTree) -> list[jax.Array]:
@@ -202,6 +235,6 @@ def _adapted(carry: Carry, fresh: Carry) -> Carry:
     if forms[0] != forms[1]:
         raise ValueError(
             "state belongs to another run: its params or rule state differ from this call's in "
-            "structure, shape or dtype"
+            "structure, shape or dtype (was jax_enable_x64 the same?)"
         )
     return carry

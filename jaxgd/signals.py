@@ -27,10 +27,12 @@ def catching_interrupts() -> Iterator[Interruption]:
     An exception raised while a call that was given its buffers is under way would lose them.
     """
     interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    # None: a handler that is not Python's, which could not be put back.
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield interruption
         return
-    before = signal.signal(signal.SIGINT, interruption)
+    signal.signal(signal.SIGINT, interruption)
     try:
         yield interruption
     finally:

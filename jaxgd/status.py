@@ -1,6 +1,7 @@
 """Why a run ended: one integer code, with a sentence that says what to try."""
 
 import enum
+from typing import Any
 
 
 class Status(enum.IntEnum):
@@ -70,3 +71,6 @@ class RunFailed(RuntimeError):
     def __init__(self, message: str, result: object) -> None:
         super().__init__(message)
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)

@@ -64,7 +64,7 @@ class Stop:
     def begin(self) -> Tally:
         """The tally before the first row."""
         # NaN: no change is small against it, so ftol and frtol pass over the first row.
-        previous = jnp.full((), jnp.nan, canonical_float())
+        previous: Any = np.asarray(np.nan, canonical_float())
         return Tally(previous, {name: jnp.zeros((), jnp.int32) for name in self.given})
 
     def test(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -36,6 +37,8 @@ class Target:
     start: PyTree
     file: Path | None = None
     """The user's file, None for a landscape."""
+    key: Any = None
+    """The random key for a loss that takes one."""
 
 
 def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Target:
@@ -43,9 +46,10 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
 
     Args:
       text: the name of a landscape, or `path/to/file.py:name_of_the_loss`. The file is run; its
-        `params` are the start, or a function that makes it from a JAX key.
+        `params` are the start, or a function that makes it from a JAX key. A loss with a keyword
+        `key` is stochastic.
       dimensions: for a landscape that is defined in any number of them.
-      seed: of that key.
+      seed: of the keys.
 
     Raises:
       ValueError: in one line, what is wrong with the text or with the file, and where.
@@ -69,7 +73,10 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
         theirs = [key for key, value in vars(module).items() if _is_own_function(value, module)]
         there = f"its functions are {', '.join(theirs)}" if theirs else "it defines no function"
         raise ValueError(f"{path.name} has no {name!r}: {there}")
-    return Target(getattr(module, name), _start(module, path, seed), path)
+    loss, key = getattr(module, name), jax.random.key(seed)
+    # The start has the key itself, the steps those that are folded from another.
+    of_loss = jax.random.fold_in(key, 1) if _takes_key(loss) else None
+    return Target(loss, _start(module, path, key), path, of_loss)
 
 
 def _landscape(text: str, dimensions: int | None) -> Target:
@@ -119,7 +126,14 @@ def _run_file(path: Path) -> ModuleType:
     return module
 
 
-def _start(module: ModuleType, path: Path, seed: int) -> PyTree:
+def _takes_key(loss: Any) -> bool:
+    try:
+        return "key" in inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _start(module: ModuleType, path: Path, key: jax.Array) -> PyTree:
     if not hasattr(module, "params"):
         raise ValueError(
             f"{path.name} has no params: define the start, params = ..., or a function of a JAX "
@@ -129,10 +143,9 @@ def _start(module: ModuleType, path: Path, seed: int) -> PyTree:
     # A model that is both callable and a pytree is a value: only a leaf can be a function of a key.
     if not callable(start) or jax.tree.leaves(start) != [start]:
         return start
-    key = jax.random.key(seed)
     try:
         return start(key)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"params(key) of {blame(error, path)}") from error
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import dtypes, lax
 
-from jaxgd.canonical import canonical_float, is_number
+from jaxgd.canonical import is_number
 from jaxgd.pytree import Same
 
 PyTree = Any
@@ -36,7 +36,24 @@ def where(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
 
 def add(params: PyTree, updates: PyTree) -> PyTree:
     """`params + updates` in the dtypes of `params`."""
-    return jax.tree.map(lambda p, u: p + u.astype(p.dtype), params, updates)
+    return jax.tree.map(lambda p, u: p + jnp.asarray(u, p.dtype), params, updates)
+
+
+@jax.custom_jvp
+def root(v: jax.Array) -> jax.Array:
+    """The square root, whose derivative at 0 is 0.
+
+    A parameter that never got a gradient has moments of 0, and 0 times the root's infinite
+    derivative there would make every hypergradient NaN.
+    """
+    return jnp.sqrt(v)
+
+
+@root.defjvp
+def _root_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    ((v,), (dv,)) = primals, tangents
+    r = jnp.sqrt(v)
+    return r, jnp.where(v == 0, 0, dv / (2 * jnp.where(v == 0, 1, r)))
 
 
 def global_norm(tree: PyTree) -> jax.Array:
@@ -45,7 +62,7 @@ def global_norm(tree: PyTree) -> jax.Array:
         jnp.sum(jnp.square(jnp.abs(leaf.astype(arithmetic_dtype(leaf.dtype)))))
         for leaf in jax.tree.leaves(tree)
     ]
-    return jnp.sqrt(functools.reduce(_sum, squares, jnp.zeros((), jnp.float32)))
+    return root(functools.reduce(_sum, squares, jnp.zeros((), jnp.float32)))
 
 
 def max_norm(tree: PyTree) -> jax.Array:
@@ -109,6 +126,16 @@ def is_clean(slate: PyTree) -> jax.Array:
     return jnp.all(jnp.stack([jnp.bool_(True), *marks]))
 
 
+def is_finite(tree: PyTree) -> jax.Array:
+    """Whether all inexact entries are finite."""
+    finite = [
+        jnp.all(jnp.isfinite(leaf))
+        for leaf in jax.tree.leaves(tree)
+        if jnp.issubdtype(leaf.dtype, np.inexact)
+    ]
+    return jnp.all(jnp.stack([jnp.bool_(True), *finite]))
+
+
 def path_of(tree: PyTree, leaf: Any) -> str:
     """Where in `tree` the object `leaf` is, as one would write it after the tree's name."""
     for path, other in jax.tree_util.tree_leaves_with_path(tree):
@@ -118,26 +145,15 @@ def path_of(tree: PyTree, leaf: Any) -> str:
 
 
 def strong(leaf: Any) -> Any:
-    """A numeric leaf as an array of the dtype it has in JAX, never weakly typed.
+    """An inexact leaf as an array of the dtype it has in JAX, never weakly typed.
 
     Host values stay on the host: they travel with the call that uses them.
     """
     if isinstance(leaf, jax.Array):
         return lax.convert_element_type(leaf, leaf.dtype) if leaf.weak_type else leaf
-    if isinstance(leaf, bool | int | float | complex) and not isinstance(leaf, np.generic):
-        return np.asarray(leaf, _python_dtype(leaf))
     array = np.asarray(leaf)
-    return array.astype(dtypes.canonicalize_dtype(array.dtype), copy=False)
-
-
-def _python_dtype(value: complex) -> np.dtype[Any]:
-    if isinstance(value, bool):
-        return np.dtype(bool)
-    if isinstance(value, int):
-        return np.dtype(np.int32)
-    if isinstance(value, float):
-        return canonical_float()
-    return np.dtype(dtypes.canonicalize_dtype(np.complex128))
+    native = array.dtype.newbyteorder("=")
+    return array.astype(dtypes.canonicalize_dtype(native), copy=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +181,13 @@ class Layout:
         return jax.tree.unflatten(self.treedef, leaves)
 
 
-def divide(tree: PyTree, kind: Any) -> tuple[list[Any], list[Any], Layout]:
+NO_LEAVES = Layout(None, (), ())
+"""The layout of a tree that nobody will ask for."""
+
+
+def divide(tree: PyTree, kind: Any, is_leaf: Any = None) -> tuple[list[Any], list[Any], Layout]:
     """Divide the leaves of `tree` by `kind(leaf)`: the moving ones, the held ones, the layout."""
-    leaves, treedef = jax.tree.flatten(tree)
+    leaves, treedef = jax.tree.flatten(tree, is_leaf)
     kinds = tuple(map(kind, leaves))
     parts: dict[str, list[Any]] = {"moving": [], "held": [], "static": []}
     for leaf, its_kind in zip(leaves, kinds, strict=True):
@@ -176,14 +196,30 @@ def divide(tree: PyTree, kind: Any) -> tuple[list[Any], list[Any], Layout]:
     return parts["moving"], parts["held"], layout
 
 
+def is_concrete(leaf: Any) -> bool:
+    """Whether a leaf that has a dtype is an array or a number that JAX can take."""
+    if not hasattr(leaf, "dtype") or isinstance(leaf, np.ndarray | np.generic | jax.Array):
+        return True
+    return isinstance(leaf, type) or hasattr(leaf, "__jax_array__")
+
+
 def traced_or_static(leaf: Any) -> str:
     """The kind of an argument's leaf: numbers and arrays (keys too) are traced, others static."""
+    if isinstance(leaf, bool):
+        return "static"
     is_key = jnp.issubdtype(getattr(leaf, "dtype", np.dtype(object)), dtypes.prng_key)
     return "held" if is_number(leaf) or is_key else "static"
 
 
 def leaf_kind(leaf: Any, params: PyTree) -> str:
     """How a leaf of params is treated: inexact ones move, other arrays are held."""
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise TypeError(f"params{path_of(params, leaf)} is a masked array: write .filled(...)")
+    if not is_concrete(leaf):
+        raise TypeError(
+            f"params{path_of(params, leaf)} must be a NumPy or JAX array or a number, got a "
+            f"{type(leaf).__name__} of {leaf.dtype}"
+        )
     if isinstance(leaf, bool) or (not is_number(leaf) and not hasattr(leaf, "dtype")):
         return "static"
     if isinstance(leaf, int) and not isinstance(leaf, np.generic):
@@ -193,6 +229,6 @@ def leaf_kind(leaf: Any, params: PyTree) -> str:
         )
     if isinstance(leaf, float | complex):
         return "moving"
-    if not hasattr(leaf, "dtype") or leaf.dtype == np.longdouble:
+    if not hasattr(leaf, "dtype") or leaf.dtype in (np.longdouble, np.clongdouble):
         raise TypeError(f"params{path_of(params, leaf)} must be a float, got {leaf!r}")
     return "moving" if jnp.issubdtype(leaf.dtype, np.inexact) else traced_or_static(leaf)

@@ -20,7 +20,7 @@ from jaxgd.files import named_params
 from jaxgd.rules import RULES
 from jaxgd.schedules import SCHEDULES
 from jaxgd.schedules.expression import read_schedule
-from jaxgd.target import blame, build_rule, option, options_of
+from jaxgd.target import TRANSFORM_OPTIONS, blame, build_rule, option, options_of
 
 
 def jaxgd(*words):
@@ -392,14 +392,15 @@ def test_a_time_limit_ends_a_run_that_counts_as_finished(tmp_path):
 def test_the_lists_are_complete_and_fit_100_columns(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     for command, names in (
-        ("rules", RULES),
+        ("rules", [*RULES, "Transforms", *map(option, TRANSFORM_OPTIONS)]),
         ("schedules", SCHEDULES),
         ("landscapes", gd.landscapes.LANDSCAPES),
     ):
         done = jaxgd(command)
         assert done.exit_code == 0, done.output
         lines = done.output.splitlines()
-        assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(names)
+        heads = [line.split()[0] for line in lines if line and not line.startswith(" ")]
+        assert heads == list(names)
         assert max(map(len, lines)) <= 100
     assert "learning_rate, b1=0.9, b2=0.999," in jaxgd("rules").output
     assert "init, steps, alpha=0.0" in jaxgd("schedules").output

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxgd as gd
-from jaxgd import driver
+from jaxgd import programs
 
 
 def counted(function):
@@ -79,33 +79,96 @@ def test_a_loss_with_aux_is_traced_once_too():
     np.testing.assert_allclose(result.aux["twice"], 2 * result.params)
 
 
-def test_a_thousand_fresh_lambdas_leave_no_closure_alive():
-    refs = []
-    for i in range(1000):
+X = np.zeros(3, np.float32)
+STILL = gd.GradientDescent(0.1)
+
+
+def alive_after(make):
+    """How many of the objects that `make` returns live on when nobody holds them."""
+    refs = [weakref.ref(make(i)) for i in range(3)]
+    gc.collect()
+    return sum(ref() is not None for ref in refs)
+
+
+def test_fresh_lambdas_leave_no_closure_alive():
+    refs, before = [], len(programs._shelves)
+    for i in range(20):
         captured = np.full(3, float(i), np.float32)
         loss = lambda x, captured=captured: jnp.sum((x - captured) ** 2)
-        refs.append(weakref.ref(loss))
-        if i % 250 == 0:  # compiled for real; the others only fill the shelf
-            gd.minimize(loss, jnp.zeros(3), gd.Adam(0.1), max_steps=2)
-        else:
-            driver._shelf(loss)
+        refs += [weakref.ref(loss), weakref.ref(captured)]
+        gd.minimize(loss, X, STILL, max_steps=2)
         del loss, captured
     gc.collect()
     assert sum(ref() is not None for ref in refs) == 0
-    assert len(driver._programs) < 500
+    assert len(programs._shelves) <= before
 
 
 def test_programs_die_with_their_loss():
-    def run():
-        weight = np.ones(3, np.float32)
-        loss = lambda x: jnp.sum(weight * x**2)
-        gd.minimize(loss, jnp.ones(3), gd.Adam(0.1), max_steps=2)
-        return weakref.ref(loss), weakref.ref(next(iter(driver._shelf(loss)[0].values())))
+    def run(_):
+        loss = lambda x: jnp.sum(x**2)
+        gd.minimize(loss, X, STILL, max_steps=2)
+        return next(iter(programs.shelf_of(loss)[0].programs.values()))
 
-    loss, program = run()
-    gc.collect()
-    assert loss() is None
-    assert program() is None
+    assert alive_after(run) == 0
+
+
+class Trainer:
+    """Whose parts lead to one another."""
+
+    def loss(self, x):
+        return jnp.sum(x**2)
+
+    def rate(self, step):
+        return 0.1 / (1 + step)
+
+    def activation(self, x):
+        return jnp.tanh(x)
+
+
+def through_rate(_):
+    trainer = Trainer()
+    gd.minimize(trainer.loss, X, gd.GradientDescent(trainer.rate), 2)
+    return trainer
+
+
+def through_args(_):
+    trainer = Trainer()
+    loss = lambda x, f: jnp.sum(f(x) ** 2)
+    gd.minimize(loss, X, STILL, 2, args=(trainer.activation,))
+    trainer.kept = loss
+    return trainer
+
+
+def through_itself(_):
+    trainer = Trainer()
+    gd.minimize(Trainer.loss.__get__(trainer), X, STILL, 2, args=())
+    gd.minimize(lambda x, t: t.loss(x), X, STILL, 2, args=(trainer,))
+    return trainer
+
+
+def through_a_rate_that_mentions_the_loss(_):
+    loss = lambda x: jnp.sum(x**2)
+    gd.minimize(loss, X, gd.GradientDescent(lambda step: 0.1 if loss else 0.0), 2)
+    return loss
+
+
+def through_its_own_derivative(_):
+    @jax.custom_vjp
+    def loss(x):
+        return jnp.sum(x**2)
+
+    loss.defvjp(lambda x: (loss(x), x), lambda x, c: (2 * c * x,))
+    gd.minimize(loss, X, STILL, 2)
+    return loss
+
+
+@pytest.mark.parametrize(
+    "make",
+    [through_rate, through_args, through_itself, through_a_rate_that_mentions_the_loss,
+     through_its_own_derivative],
+)  # fmt: skip
+def test_what_leads_to_the_loss_does_not_keep_it_alive(make):
+    assert alive_after(make) == 0
 
 
 class Model:
@@ -158,24 +221,42 @@ def interrupt_after(seconds):
 
 
 def test_a_hundred_interruptions_lose_nothing():
+    """Each time the run goes on where it was: all parts together are the run in one."""
     handler = signal.getsignal(signal.SIGINT)
-    rule, steps = gd.Adam(1e-4), 2**31 - 1
-    start = jnp.full(10, -1.2)
-    options = {"keep": "last", "record": None}
+    rule, start = gd.Adam(1e-4), jnp.full(10, -1.2)
+    options = {"record": gd.Record(every=5000)}
     gd.minimize(rosenbrock, start, rule, max_steps=3000, **options)
-    rng = np.random.default_rng(0)
+    rng, state, rows = np.random.default_rng(0), None, {}
     for _ in range(100):
-        timer = interrupt_after(float(rng.uniform(0.02, 0.1)))
-        result = gd.minimize(rosenbrock, start, rule, max_steps=steps, **options)
+        timer = interrupt_after(float(rng.uniform(0.01, 0.08)))
+        result = gd.minimize(rosenbrock, start, rule, 2**31 - 1, state=state, **options)
         timer.join()
         assert gd.Status(int(result.status)) == gd.Status.INTERRUPTED
-        assert 0 <= result.steps < steps
-        assert np.isfinite(result.loss)
-        assert int(result.state.carry.step) == result.steps
         assert signal.getsignal(signal.SIGINT) is handler
+        state = result.state
+        rows |= dict(zip(result.history.step.tolist(), result.history.loss, strict=True))
     whole = gd.minimize(rosenbrock, start, rule, max_steps=int(result.steps), **options)
-    np.testing.assert_array_equal(whole.params, result.params)
-    assert whole.loss == result.loss
+    for name in ("params", "loss", "grad_norm", "at_step", "steps"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(result, name))
+    assert rows == dict(zip(whole.history.step.tolist(), whole.history.loss, strict=True))
+
+
+def test_an_interruption_of_a_run_that_ends_by_itself_is_seen():
+    """In a loop of short runs one is bound to end before the flag is read."""
+    handler = signal.getsignal(signal.SIGINT)
+    gd.minimize(rosenbrock, X, STILL, 50)
+    inside = 0
+    for _ in range(8):
+        timer = interrupt_after(0.02)
+        try:
+            while gd.minimize(rosenbrock, X, STILL, 50).status != gd.Status.INTERRUPTED:
+                assert timer.is_alive()
+            inside += 1
+        except KeyboardInterrupt:  # between two runs
+            pass
+        timer.join()
+    assert inside >= 4
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_second_interruption_aborts():

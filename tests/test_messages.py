@@ -131,7 +131,7 @@ def test_without_tqdm_progress_says_what_to_install(monkeypatch):
 
 def test_a_state_of_another_run_is_refused():
     state = minimize(max_steps=3).state
-    with pytest.raises(ValueError, match="expected more than the state's 3, got 2"):
+    with pytest.raises(ValueError, match="expected at least the state's 3, got 2"):
         minimize(state=state, max_steps=2)
     with pytest.raises(ValueError, match="state belongs to another run"):
         minimize(state=state, max_steps=9, params=jnp.ones(3))

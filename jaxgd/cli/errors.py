@@ -1,6 +1,8 @@
 """Errors of the user's making, in one line and with an exit status."""
 
 import contextlib
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,14 +42,20 @@ def refusing(file: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if file is not None and is_by(error, file):
             raise Refused(blame(error, file)) from error
         if isinstance(error, OSError) and error.strerror:
             raise Refused(f"{error.filename or 'output'}: {error.strerror}") from error
         if isinstance(error, _EXPECTED):
-            raise Refused(first_paragraph(str(error)) or type(error).__name__) from error
+            said = first_paragraph(str(error)) or type(error).__name__
+            raise Refused(_for_a_shell(said)) from error
         raise
+
+
+def _for_a_shell(said: str) -> str:
+    """What the library says, without advice that only Python code could follow."""
+    return said.replace("give has_aux=True", "write a function that returns the loss alone")
 
 
 class OneLineErrors(click.Group):
@@ -71,6 +79,12 @@ class OneLineErrors(click.Group):
         except click.Abort:
             click.echo("jaxgd: interrupted", err=True)
             status = INTERRUPTED
+        except OSError as error:
+            # What was to be written on the screen; at exit Python would try again, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if error.errno != errno.EPIPE:
+                click.echo(f"jaxgd: output: {error.strerror}", err=True)
+            status = 1
         sys.exit(status)
 
 

@@ -12,13 +12,18 @@ from jaxgd.landscapes import LANDSCAPES
 from jaxgd.rules import RULES
 from jaxgd.schedules import SCHEDULES
 from jaxgd.schedules.expression import numbers_of
-from jaxgd.target import takes_dimensions
+from jaxgd.target import TRANSFORM_OPTIONS, option, takes_dimensions
 
 
 @click.command()
 def rules() -> None:
-    """List the update rules with their numbers."""
+    """List the update rules, and the transforms before them, with their numbers."""
     _print((name, numbers_of(rule), _summary(rule)) for name, rule in RULES.items())
+    click.echo("\nTransforms of the gradient, before the rule:")
+    _print(
+        (option(name), numbers_of(transform), _summary(transform))
+        for name, transform in TRANSFORM_OPTIONS.items()
+    )
 
 
 @click.command()
@@ -47,10 +52,11 @@ def _print(rows: Iterable[tuple[str, str, str]]) -> None:
     rows = list(rows)
     width = min(100, shutil.get_terminal_size((100, 24)).columns)
     first = max(len(name) for name, _, _ in rows)
-    second = min((width - first - 4) // 2, max(len(middle) for _, middle, _ in rows))
-    third = width - first - second - 4
+    room = max(20, width - first - 4)
+    second = min(room // 2, max(len(middle) for _, middle, _ in rows))
+    third = room - second
     for name, middle, last in rows:
-        middles, lasts = textwrap.wrap(middle, max(second, 1)), textwrap.wrap(last, max(third, 1))
+        middles, lasts = textwrap.wrap(middle, second), textwrap.wrap(last, third)
         for i in range(max(len(middles), len(lasts))):
             cells = [cell[i] if i < len(cell) else "" for cell in ([name], middles, lasts)]
             click.echo(f"{cells[0]:<{first}}  {cells[1]:<{second}}  {cells[2]}".rstrip())

@@ -81,13 +81,14 @@ def _outcome_options() -> Iterator[Option]:
     heading = "The run and what comes out"
     text = "How many the landscape shall have, if it leaves that open."
     yield _number("dimensions", heading, text)
-    text = "Seed of the key for a file's params(key)."
+    text = "Seed of the keys for a file's params(key) and for a stochastic loss."
     yield _number("seed", heading, text, default=0, show_default=True)
     text = "Compute in double precision.  [default: no, or what JAX_ENABLE_X64 says]"
     yield Option(["--x64/--no-x64"], heading, text, default=None)
-    text = "Return the iterate with the lowest loss, or the last one."
+    text = "Return the iterate with the lowest loss, or the last one.  [default: best, or last if "
+    text += "the loss is stochastic]"
     kept = click.Choice(["best", "last"])
-    yield Option(["--keep"], heading, text, type=kept, default="best", show_default=True)
+    yield Option(["--keep"], heading, text, type=kept)
     text = "Show a live bar.  [default: yes in a terminal]"
     yield Option(["--progress/--no-progress"], heading, text, default=None)
     text = "Write result.npz and result.json there; made if need be."

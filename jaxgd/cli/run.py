@@ -44,7 +44,8 @@ def run(what: str, **given: Any) -> int:
 
     TARGET is a landscape ("jaxgd landscapes" lists them), or a file of yours and the name of a
     loss in it: path/to/file.py:loss. The file also defines params, the start: a pytree of arrays,
-    or a function that makes one from a JAX key.
+    or a function that makes one from a JAX key. A loss with a keyword key is stochastic: it gets a
+    fresh one at every step.
     """
     if given["x64"] is not None:
         jax.config.update("jax_enable_x64", given["x64"])  # type: ignore[no-untyped-call]
@@ -57,14 +58,23 @@ def run(what: str, **given: Any) -> int:
     message = _MESSAGES.get(status, status.message)
     rule = ", then ".join(map(repr, (*job.transforms, job.rule)))
     rows = [("target", what), ("rule", rule), *result.rows(), ("precision", _precision(result))]
-    click.echo("\n".join(_row(name, value) for name, value in rows))
     if job.out is not None:
         about = {"message": message, "target": what, **job.about(), "versions": versions()}
         with refusing():
-            files = write(job.out, result, about)
-        click.echo(_row("files", "\n".join(map(str, files))))
-    click.echo(textwrap.fill(message, 80))
+            files = write(job.out.absolute, result, about)
+        rows.append(("files", "\n".join(str(job.out.shown / file.name) for file in files)))
+    # Last of all: nobody may be there to read it.
+    table = [_row(name, value) for name, value in rows]
+    click.echo("\n".join([*table, textwrap.fill(message, 80)]))
     return INTERRUPTED if status == Status.INTERRUPTED else int(status.failed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folder:
+    """Where the files go: as it was written, and as it stays if the user's code goes elsewhere."""
+
+    shown: Path
+    absolute: Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +87,10 @@ class _Job:
     max_steps: int
     seed: int
     dimensions: int | None
-    keep: str
+    keep: str | None
     time_limit: float | None
     progress: bool
-    out: Path | None
+    out: _Folder | None
 
     def run(self, target: Target) -> Result:
         """Descend on the target."""
@@ -90,6 +100,7 @@ class _Job:
             chain(*self.transforms, self.rule),
             self.max_steps,
             stop=self.stop,
+            key=target.key,
             keep=self.keep,
             time_limit=self.time_limit,
             progress=self.progress,
@@ -133,10 +144,10 @@ def _job(given: Mapping[str, Any]) -> _Job:
         given["keep"],
         limit,
         _wants_bar(given["progress"]),
-        given["out"],
+        None if given["out"] is None else _Folder(given["out"], given["out"].absolute()),
     )
     if job.out is not None:
-        prepare(job.out)
+        prepare(given["out"])
     return job
 
 

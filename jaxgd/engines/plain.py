@@ -16,19 +16,23 @@ from jax import lax
 
 from jaxgd import tree
 from jaxgd.canonical import as_count
+from jaxgd.engines.base import SUSPECT, Goal, Ongoing, Output, Sizes
 from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
-from jaxgd.record import Row, blank, write, write_all
+from jaxgd.record import NOTHING, Row, blank, write, write_all
+from jaxgd.rules import keeps_nonfinite, rates_from
 from jaxgd.status import Status
 from jaxgd.stop import Tally
 from jaxgd.tree import PyTree
 
+LONGEST = 2**20
+"""Steps of a chunk at most: its rows are in memory."""
 PIECE = 64
 """Rows of the innermost buffer: XLA:CPU makes one kernel of a small loop over small buffers."""
 ROOM = 16_384
 """Rows that one call of the compiled program returns at most."""
 ROOM_BYTES = 2**26
-"""Bytes of recorded params that one call returns at most."""
+"""Bytes of recorded params that a chunk, and a call, may hold, but for a few rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Plain:
     Args:
       chunk: steps from one look at the rows to the next, a multiple of 64 or less than that; by
         default from the work that a step is. It changes results by rounding at most.
+
+    Example:
+      >>> import jaxgd as gd
+      >>> result = gd.minimize(lambda x: x ** 2, 1.0, gd.Adam(0.1), engine=gd.engines.Plain(64))
+      >>> result.engine
+      'plain(chunk=64)'
     """
 
     chunk: int | None = None
@@ -46,162 +56,123 @@ class Plain:
         """The same with a checked chunk; raises a TypeError or ValueError that names it."""
         if self.chunk is None:
             return self
-        return Plain(as_count(self.chunk, "engine.chunk", at_least=1))
+        chunk = as_count(self.chunk, "engine.chunk", at_least=1)
+        if chunk > LONGEST:
+            raise ValueError(f"engine.chunk must be at most {LONGEST}, got {chunk}")
+        return Plain(chunk)
 
-    def sizes(self, work: int, snapshot_bytes: int, every: int) -> "Sizes":
+    def sizes(self, work: int, snapshot_bytes: int, every: int) -> Sizes:
         """Chunk and room for a loss of `work` elementary operations a step."""
-        chunk = self.chunk
+        chunk, room = self.chunk, ROOM
         if chunk is None:
             # What is done again at the end of a run should cost a millisecond at most.
             chunk = int(np.clip(2 ** int(np.log2(max(1, 10**6 // max(work, 1)))), 16, 1024))
+        if snapshot_bytes:
+            most = max(1, every * ROOM_BYTES // snapshot_bytes)
+            chunk, room = min(chunk, most), min(room, most)
         piece = min(PIECE, chunk)
         chunk = -(-chunk // piece) * piece
-        room = ROOM if not snapshot_bytes else min(ROOM, every * ROOM_BYTES // snapshot_bytes)
-        return Sizes(piece, chunk, max(room, 1) + chunk)
+        return Sizes(piece, chunk, room + chunk)
 
+    def described(self, sizes: Sizes) -> str:
+        """What ran, for the result."""
+        return f"plain(chunk={sizes.chunk})"
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Static lengths, in rows."""
+    def advance(
+        self, descent: Descent, sizes: Sizes, run: Ongoing, goal: Goal
+    ) -> tuple[Ongoing, Output]:
+        """Advance to the goal, the end of the run, or the end of the room for rows."""
+        every = descent.record.every
+        rows = blank(_shapes(descent, run.carry), sizes.room)
+        rates = jax.eval_shape(lambda step: _rates(descent, step, 1), run.carry.step)
+        rates = None if rates is None else jnp.zeros(sizes.room, rates.dtype)
+        snapshots = _album(descent, run.carry.x, sizes.room // every + 4)
+        none = jnp.zeros((), jnp.int32)
 
-    piece: int
-    chunk: int
-    room: int
+        def goes_on(s: _Pass) -> jax.Array:
+            step = s.run.carry.step
+            wanted = (step < goal.until) | (goal.final & (step == goal.until))
+            fits = s.count + sizes.chunk <= sizes.room
+            more: jax.Array = (s.run.status == Status.RUNNING) & wanted & fits
+            return more
 
+        def body(s: _Pass) -> _Pass:
+            return _chunk(descent, sizes, s, goal)
 
-@pytree
-class Flight:
-    """A run between two calls of the compiled program."""
-
-    carry: Carry
-    """About to evaluate the row of its step; of an ended run, where its last chunk began."""
-    before: Carry
-    """Where the chunk before `carry` began."""
-    best: Carry | None
-    """Where the chunk with the lowest loss began; None if the last iterate is to be returned."""
-    lowest: Any
-    status: jax.Array
-    steps: jax.Array
-    """int32: the row at which the run ended."""
-    careful: jax.Array
-    """int32: up to this step chunks are of one step, to find which gradient is not finite."""
-
-
-def launch(carry: Carry, lowest: jax.Array | None) -> Flight:
-    """The flight of a run that begins, or goes on, at `carry`."""
-    best = None if lowest is None else carry
-    running = jnp.full((), Status.RUNNING, jnp.int32)
-    return Flight(carry, carry, best, lowest, running, carry.step, carry.step)
-
-
-@pytree
-class Window:
-    """What one call returns besides the flight."""
-
-    report: jax.Array
-    """int32: status, steps, first row, rows, and the steps of carry, before and best."""
-    rows: Row
-    """Scalars of each row, without params."""
-    snapshots: PyTree
-    """The params at the recorded steps, None if they are not recorded."""
+        s = lax.while_loop(goes_on, body, _Pass(run, rows, rates, snapshots, none, none))
+        ended, first = s.run, run.carry.step
+        best_step = ended.carry.step if ended.best is None else ended.best.step
+        marks = [ended.status, ended.steps, first, s.count]
+        marks += [ended.carry.step, ended.before.step, best_step]
+        return ended, Output(jnp.stack(marks), s.rows, s.rates, s.snapshots)
 
 
 @pytree
 class _Pass:
     """The outer loop's carry."""
 
-    flight: Flight
+    run: Ongoing
     rows: Row
+    rates: Any
     snapshots: PyTree
     count: jax.Array
     taken: jax.Array
 
 
-def advance(
-    descent: Descent, sizes: Sizes, flight: Flight, until: jax.Array, final: jax.Array
-) -> tuple[Flight, Window]:
-    """Advance until step `until`, the end of the run, or the end of the room for rows.
-
-    Args:
-      descent: the run's surroundings.
-      sizes: static lengths.
-      flight: where the run is.
-      until: int32, the step to reach.
-      final: bool: at `until`, evaluate a last row and end the run.
-    """
-    row = _scalars(jax.eval_shape(lambda c: descent.observe(c, *descent.evaluate(c)), flight.carry))
-    every = descent.record.every
-    rows = blank(row, sizes.room)
-    snapshots = _album(descent, flight.carry.x, sizes.room // every + 4)
-    none = jnp.zeros((), jnp.int32)
-
-    def goes_on(s: _Pass) -> jax.Array:
-        step = s.flight.carry.step
-        wanted = (step < until) | (final & (step == until))
-        fits = s.count + sizes.chunk <= sizes.room
-        return (s.flight.status == Status.RUNNING) & wanted & fits
-
-    def body(s: _Pass) -> _Pass:
-        return _chunk(descent, sizes, s, until, final)
-
-    s = lax.while_loop(goes_on, body, _Pass(flight, rows, snapshots, none, none))
-    ended, first = s.flight, flight.carry.step
-    best_step = ended.carry.step if ended.best is None else ended.best.step
-    marks = [ended.status, ended.steps, first, s.count]
-    marks += [ended.carry.step, ended.before.step, best_step]
-    return ended, Window(jnp.stack(marks), s.rows, s.snapshots)
-
-
-def _chunk(descent: Descent, sizes: Sizes, s: _Pass, until: jax.Array, final: jax.Array) -> _Pass:
+def _chunk(descent: Descent, sizes: Sizes, s: _Pass, goal: Goal) -> _Pass:
     """One chunk: run it, judge its rows, and accept it, end the run, or go back to be careful."""
-    flight, start = s.flight, s.flight.carry
-    length = jnp.where(start.step < flight.careful, 1, sizes.chunk)
-    length = jnp.clip(until - start.step, 1, length)
-    after, rows, snapshots, slate = _run(descent, sizes, start, length)
-    clean = tree.is_clean(slate)
+    run, start = s.run, s.run.carry
+    length = jnp.where(start.step < run.careful, 1, sizes.chunk)
+    length = jnp.clip(goal.until - start.step, 1, length)
+    after, rows, snapshots, slate = _steps(descent, sizes, start, length)
+    suspicious = ~_is_clean(descent, after, slate) & ~goal.trusted
     # A gradient that is not finite somewhere in a long chunk: do it again in chunks of one step.
-    again = ~clean & (length > 1)
-    tally, status, at = _judge(descent, start.tally, rows, length, ~clean)
-    out_of_steps = final & (start.step == until) & (status == Status.RUNNING)
+    again = suspicious & (length > 1)
+    tally, status, at = _judge(descent, start.tally, rows, length, suspicious)
+    out_of_steps = goal.final & (start.step == goal.until) & (status == Status.RUNNING)
     status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
-    status = jnp.where(again, jnp.int32(Status.RUNNING), status)
     at = jnp.where(out_of_steps, 0, at)
-    ended = status != Status.RUNNING
-    valid = jnp.where(again, 0, jnp.where(ended, at + 1, length))
-    accepted = ~again & ~ended
+    if _remembers(descent):
+        open_case = suspicious & (status != Status.NON_FINITE)
+        status = jnp.where(open_case, jnp.int32(SUSPECT), status)
+    status = jnp.where(again, jnp.int32(Status.RUNNING), status)
+    put_off = again | (status == SUSPECT)
+    ended = ~put_off & (status != Status.RUNNING)
+    valid = jnp.where(put_off, 0, jnp.where(ended, at + 1, length))
+    accepted = ~put_off & ~ended
     after = _choose(accepted, dataclasses.replace(after, tally=tally), start)
-    flown = dataclasses.replace(
-        _with_best(flight, rows, jnp.where(status == Status.NON_FINITE, at, valid)),
+    moved = dataclasses.replace(
+        _with_best(run, rows, jnp.where(status == Status.NON_FINITE, at, valid)),
         carry=after,
-        before=_choose(accepted, start, flight.before),
+        before=_choose(accepted, start, run.before),
         status=status,
         steps=jnp.where(ended, start.step + at, after.step),
-        careful=jnp.where(again, start.step + length, flight.careful),
+        careful=jnp.where(again, start.step + length, run.careful),
     )
-    every = descent.record.every
-    taken = _rounds(start.step + valid, every) - _rounds(start.step, every)
+    every, rates = descent.record.every, _rates(descent, start.step, sizes.chunk)
     return _Pass(
-        flown,
+        moved,
         write_all(s.rows, s.count, rows),
-        None if snapshots is None else write_all(s.snapshots, s.taken, snapshots),
+        write_all(s.rates, s.count, rates),
+        write_all(s.snapshots, s.taken, snapshots),
         s.count + valid,
-        s.taken + taken,
+        s.taken + _rounds(start.step + valid, every) - _rounds(start.step, every),
     )
 
 
-def _run(
+def _steps(
     descent: Descent, sizes: Sizes, start: Carry, length: jax.Array
 ) -> tuple[Carry, Row, PyTree, PyTree]:
     """`length` steps from `start`: the carry after them, their rows, and the gradients' taint."""
-    shapes = _scalars(jax.eval_shape(lambda c: descent.observe(c, *descent.evaluate(c)), start))
+    shapes = _shapes(descent, start)
     first, every = _rounds(start.step, descent.record.every), descent.record.every
-    slate = () if sees_gradients(descent) else tree.clean_slate(start.x)
+    taints = not _sees_gradients(descent) and not _remembers(descent)
 
     def step(s: Any) -> Any:
         i, carry, rows, snapshots, slate = s
         loss, grads = descent.evaluate(carry)
         row = descent.observe(carry, loss, grads)
-        slate = () if sees_gradients(descent) else tree.taint(slate, grads)
+        slate = tree.taint(slate, grads) if taints else None
         if snapshots is not None:
             # A round's last write is the one at a multiple of `every`: the row to record.
             at = _rounds(carry.step, every) - first
@@ -217,24 +188,42 @@ def _run(
         return done + i, carry, write_all(rows, done, some), snapshots, slate
 
     snapshots = _album(descent, start.x, sizes.chunk // every + 2)
+    slate = tree.clean_slate(start.x) if taints else None
     outer = (jnp.int32(0), start, blank(shapes, sizes.chunk), snapshots, slate)
     _, carry, rows, snapshots, slate = lax.while_loop(lambda s: s[0] < length, piece, outer)
     return carry, rows, snapshots, slate
 
 
-def sees_gradients(descent: Descent) -> bool:
+def _sees_gradients(descent: Descent) -> bool:
     """Whether a row tells if its gradient was finite: if it has the norm of all of it."""
     needs_norm = descent.record.grad_norm or descent.stop.gtol is not None
     return needs_norm and not descent.problem.bounded
 
 
+def _remembers(descent: Descent) -> bool:
+    """Whether what is left after a chunk tells if all its gradients were finite.
+
+    That costs nothing in a step, but a number that overflowed looks the same: the host must say.
+    """
+    bounded = descent.problem.bounded
+    return not _sees_gradients(descent) and not bounded and keeps_nonfinite(descent.rule)
+
+
+def _is_clean(descent: Descent, after: Carry, slate: PyTree) -> jax.Array:
+    """Whether nothing says that a gradient was not finite."""
+    left = (after.x, after.state) if _remembers(descent) else ()
+    return tree.is_clean(slate) & tree.is_finite(left)
+
+
 def _judge(
-    descent: Descent, tally: Tally, rows: Row, length: jax.Array, tainted: jax.Array
+    descent: Descent, tally: Tally, rows: Row, length: jax.Array, suspicious: jax.Array
 ) -> tuple[Tally, jax.Array, jax.Array]:
     """The tests on a chunk's rows: the tally after them, the status, and the row that ended it."""
-    finite = jnp.isfinite(rows.loss) & ~(tainted & (length == 1))
-    if sees_gradients(descent):
+    finite = jnp.isfinite(rows.loss)
+    if _sees_gradients(descent):
         finite &= jnp.isfinite(rows.grad_norm)
+    elif not _remembers(descent):
+        finite &= ~(suspicious & (length == 1))
     running, bad = jnp.int32(Status.RUNNING), jnp.int32(Status.NON_FINITE)
     if not descent.stop.given:
         wrong = ~finite & (jnp.arange(len(finite)) < length)
@@ -253,17 +242,17 @@ def _judge(
     return tally, status, i - 1
 
 
-def _with_best(flight: Flight, rows: Row, valid: jax.Array) -> Flight:
-    """The flight that remembers where its chunk began if the chunk has the lowest loss so far."""
-    if flight.best is None:
-        return flight
+def _with_best(run: Ongoing, rows: Row, valid: jax.Array) -> Ongoing:
+    """The run that remembers where its chunk began if the chunk has the lowest loss so far."""
+    if run.best is None:
+        return run
     losses = jnp.where(jnp.arange(len(rows.loss)) < valid, rows.loss, jnp.inf)
     low = jnp.min(losses)
-    lower = low < flight.lowest
+    lower = low < run.lowest
     return dataclasses.replace(
-        flight,
-        best=_choose(lower, flight.carry, flight.best),
-        lowest=jnp.where(lower, low, flight.lowest),
+        run,
+        best=_choose(lower, run.carry, run.best),
+        lowest=jnp.where(lower, low, run.lowest),
     )
 
 
@@ -272,8 +261,18 @@ def _choose(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
     return lax.cond(condition, lambda yes, _: yes, lambda _, no: no, yes, no)
 
 
+def _shapes(descent: Descent, carry: Carry) -> Row:
+    row = jax.eval_shape(lambda c: descent.observe(c, *descent.evaluate(c)), carry)
+    return _scalars(row)
+
+
 def _scalars(row: Row) -> Row:
     return dataclasses.replace(row, params=None)
+
+
+def _rates(descent: Descent, first: jax.Array, length: int) -> Any:
+    """The learning rates of the steps from `first` on, if they are recorded and change."""
+    return None if descent.record == NOTHING else rates_from(descent.rule, first, length)
 
 
 def _album(descent: Descent, x: PyTree, length: int) -> PyTree:
@@ -282,4 +281,4 @@ def _album(descent: Descent, x: PyTree, length: int) -> PyTree:
 
 def _rounds(step: jax.Array, every: int) -> jax.Array:
     """How many recorded steps lie before `step`."""
-    return (step + every - 1) // every
+    return -(-step // every)

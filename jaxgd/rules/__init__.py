@@ -5,7 +5,18 @@ from jaxgd.rules.adadelta import AdaDelta
 from jaxgd.rules.adagrad import AdaGrad
 from jaxgd.rules.adam import Adam, AdamW, NAdam, RAdam
 from jaxgd.rules.adamax import AdaMax
-from jaxgd.rules.base import Chain, Rule, canonical_rule, chain, extras, learning_rate_of
+from jaxgd.rules.base import (
+    Chain,
+    Rule,
+    canonical_rule,
+    chain,
+    extras,
+    is_foreign,
+    keeps_nonfinite,
+    learning_rate_of,
+    name_of,
+    rates_from,
+)
 from jaxgd.rules.gradient import GradientDescent
 from jaxgd.rules.lion import Lion
 from jaxgd.rules.momentum import Momentum
@@ -60,5 +71,9 @@ __all__ = [
     "canonical_rule",
     "chain",
     "extras",
+    "is_foreign",
+    "keeps_nonfinite",
     "learning_rate_of",
+    "name_of",
+    "rates_from",
 ]

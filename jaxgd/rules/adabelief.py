@@ -1,11 +1,11 @@
 """AdaBelief: Adam that divides by the surprise of the gradient."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxgd.pytree import number, pytree
 from jaxgd.rules.adam import AdamState, adam_step, corrected, no_moments
-from jaxgd.rules.base import root, square
-from jaxgd.tree import PyTree
+from jaxgd.rules.base import square
+from jaxgd.tree import PyTree, root
 
 
 @pytree
@@ -28,6 +28,8 @@ class AdaBelief:
       >>> [round(float(x), 4) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)

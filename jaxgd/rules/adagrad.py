@@ -1,7 +1,7 @@
 """AdaGrad: steps scaled by the sum of all squared gradients."""
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ class AdaGrad:
       >>> [round(float(x), 4) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     initial_accumulator: Any = number(default=0.1, doc="the first value of v", at_least=0)

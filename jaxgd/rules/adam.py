@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree, static
-from jaxgd.rules.base import by_leaf, magnitudes, no_weight, none_yet, root, square, weigh, zeros
+from jaxgd.rules.base import by_leaf, magnitudes, no_weight, none_yet, square, weigh, zeros
 from jaxgd.schedules import rate_at
-from jaxgd.tree import PyTree
+from jaxgd.tree import PyTree, root
 
 
 class AdamState(NamedTuple):
@@ -96,6 +96,8 @@ class Adam:
       [3.0, 3.0]
     """
 
+    keeps_nonfinite: ClassVar[bool] = True
+
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
     b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
@@ -142,6 +144,8 @@ class AdamW:
       [3.0, 3.0]
     """
 
+    keeps_nonfinite: ClassVar[bool] = True
+
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
     b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
@@ -185,6 +189,8 @@ class NAdam:
       >>> [round(float(x), 4) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
@@ -234,6 +240,8 @@ class RAdam:
       [3.0, 3.0]
     """
 
+    keeps_nonfinite: ClassVar[bool] = True
+
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)
     b2: Any = number(default=0.999, doc="decay of the second moment", at_least=0, below=1)
@@ -252,7 +260,8 @@ class RAdam:
         t, w2 = state.t.astype(state.w.dtype), state.w[1]
         b2 = jnp.asarray(self.b2, w2.dtype)
         p_inf = 2 / (1 - b2) - 1
-        p = p_inf - 2 * t * (1 - w2) / w2
+        # A power, since t multiplies it: in float32 1 - w2 stays at 3e-5 where b2^t goes to 0.
+        p = p_inf - 2 * t * b2**t / w2
         settled = p >= 5
         # The root's argument is kept positive where the branch is not taken: where() alone would
         # let its NaN into the derivative.

@@ -1,7 +1,7 @@
 """AdaMax: Adam in the infinity norm."""
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,8 @@ class AdaMax:
       >>> [round(float(x), 4) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)

@@ -1,5 +1,6 @@
 """The update-rule protocol, and the leaf-wise arithmetic that every rule here is written in."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -8,8 +9,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxgd.canonical import canonical, canonical_float
+from jaxgd.canonical import canonical, canonical_float, is_quantity
 from jaxgd.pytree import is_pytree, pytree
+from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree, arithmetic_dtype, real_dtype
 
 
@@ -30,9 +32,23 @@ def is_rule(value: Any) -> bool:
     return callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))
 
 
+def is_foreign(value: Any) -> bool:
+    """Whether `value` is a rule that was not made by `pytree`: static as a whole, numbers too."""
+    return not is_pytree(value) and not isinstance(value, type) and is_rule(value)
+
+
 def is_transform(value: Any) -> bool:
     """Whether `value` acts on gradients and returns gradients: such a rule precedes another."""
     return bool(getattr(value, "transforms_gradients", False))
+
+
+def keeps_nonfinite(value: Any) -> bool:
+    """Whether a gradient entry that is not finite leaves one in the params or the state for ever.
+
+    A rule says so by `keeps_nonfinite: ClassVar[bool] = True`, and spares its runs a look at each
+    gradient.
+    """
+    return bool(getattr(value, "keeps_nonfinite", False))
 
 
 EXTRA = ("value", "grad", "value_fn")
@@ -109,23 +125,6 @@ def square(g: jax.Array) -> jax.Array:
     return jnp.real(g * jnp.conj(g)) if jnp.iscomplexobj(g) else g * g
 
 
-@jax.custom_jvp
-def root(v: jax.Array) -> jax.Array:
-    """The square root, whose derivative at 0 is 0.
-
-    A parameter that never got a gradient has v = 0, and 0 times the root's infinite derivative
-    there would make every hypergradient NaN.
-    """
-    return jnp.sqrt(v)
-
-
-@root.defjvp
-def _root_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    ((v,), (dv,)) = primals, tangents
-    r = jnp.sqrt(v)
-    return r, jnp.where(v == 0, 0, dv / (2 * jnp.where(v == 0, 1, r)))
-
-
 def by_leaf(
     equations: Callable[..., Any],
     numbers: SimpleNamespace,
@@ -181,6 +180,11 @@ class Chain:
         """That of the rule."""
         return learning_rate_of(self.rule)
 
+    @property
+    def keeps_nonfinite(self) -> bool:
+        """Whether all parts do."""
+        return all(map(keeps_nonfinite, (*self.transforms, self.rule)))
+
     def init(self, params: PyTree) -> tuple[Any, ...]:
         """The states of the transforms and of the rule."""
         return tuple(part.init(params) for part in (*self.transforms, self.rule))
@@ -233,6 +237,22 @@ def chain(*parts: Any) -> Chain:
     return Chain(tuple(parts[:-1]), parts[-1])
 
 
+def name_of(rule: Any) -> str:
+    """The names of a rule's classes, as one would write them."""
+    if isinstance(rule, Chain):
+        return f"chain({', '.join(map(name_of, (*rule.transforms, rule.rule)))})"
+    return type(rule).__name__
+
+
 def learning_rate_of(rule: Any) -> Any:
-    """The rule's learning rate or schedule; None for a foreign rule without one."""
-    return getattr(rule, "learning_rate", None)
+    """The rule's learning rate, one number or a schedule; None for a foreign rule."""
+    rate: Any = None if is_foreign(rule) else getattr(rule, "learning_rate", None)
+    return rate if callable(rate) or (is_quantity(rate) and not jnp.ndim(rate)) else None
+
+
+def rates_from(rule: Any, first: Any, length: int) -> Any:
+    """The learning rates of `length` steps from `first` on; None if there is no schedule."""
+    rate = learning_rate_of(rule)
+    if not callable(rate):
+        return None
+    return jax.vmap(functools.partial(rate_at, rate))(first + jnp.arange(length))

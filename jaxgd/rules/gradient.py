@@ -1,7 +1,7 @@
 """Gradient descent as it is."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -26,6 +26,8 @@ class GradientDescent:
       >>> [round(float(x), 4) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
 

@@ -1,7 +1,7 @@
 """Lion: the sign of a momentum."""
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,8 @@ class Lion:
       >>> [round(float(x), 3) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay in the step", at_least=0, below=1)

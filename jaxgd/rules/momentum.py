@@ -1,7 +1,7 @@
 """Gradient descent with momentum."""
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
@@ -38,6 +38,8 @@ class Momentum:
       >>> [round(float(x), 4) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     decay: Any = number(

@@ -1,7 +1,7 @@
 """RMSProp: steps scaled by a moving average of squared gradients."""
 
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class RMSProp:
       >>> [round(float(x), 3) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     decay: Any = number(default=0.9, doc="decay of the averages", at_least=0, below=1)

@@ -28,6 +28,7 @@ class ClipByGlobalNorm:
     """
 
     transforms_gradients: ClassVar[bool] = True
+    keeps_nonfinite: ClassVar[bool] = True
 
     max_norm: Any = number(doc="the largest norm let through", above=0)
 
@@ -111,6 +112,7 @@ class WeightDecay:
     """
 
     transforms_gradients: ClassVar[bool] = True
+    keeps_nonfinite: ClassVar[bool] = True
 
     rate: Any = number(doc="the coefficient of the params", at_least=0)
 

@@ -1,14 +1,14 @@
 """Yogi: Adam whose second moment moves by steps of bounded size."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree
 from jaxgd.rules.adam import AdamState, adam_step, corrected, no_moments
-from jaxgd.rules.base import magnitudes, root, square
-from jaxgd.tree import PyTree
+from jaxgd.rules.base import magnitudes, square
+from jaxgd.tree import PyTree, root
 
 FIRST = 1e-6
 
@@ -32,6 +32,8 @@ class Yogi:
       >>> [round(float(x), 3) for x in result.params]
       [3.0, 3.0]
     """
+
+    keeps_nonfinite: ClassVar[bool] = True
 
     learning_rate: Any = number(doc="the learning rate, or a schedule", schedule=True, at_least=0)
     b1: Any = number(default=0.9, doc="decay of the first moment", at_least=0, below=1)

@@ -19,7 +19,7 @@ from contract_cases import (
 )
 
 import jaxgd as gd
-from jaxgd.rules import Chain, canonical_rule
+from jaxgd.rules import Chain, canonical_rule, keeps_nonfinite, name_of
 
 
 @pytest.fixture(scope="module", params=RULE_CASES.values(), ids=RULE_CASES)
@@ -198,3 +198,27 @@ def test_a_whole_run_without_jit_is_the_same(run):
         eager = run(quadratic, jnp.ones(2), rule, 2)
     assert_close(eager.params, compiled.params, 1e-6)
     assert_close(eager.history.loss, compiled.history.loss, 1e-6)
+
+
+def left_after(rule, bad, at):
+    """The params and the state after gradients of which one has one entry that is `bad`."""
+    grads = jnp.asarray(gradients()[:, :3], jnp.float32).at[at, 1].set(bad)
+
+    def body(carry, g):
+        x, state = carry
+        updates, state = rule.update(g, state, x)
+        return (x + updates, state), None
+
+    return jax.lax.scan(body, (jnp.ones(3), rule.init(jnp.ones(3))), grads)[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_says_that_it_keeps_what_is_not_finite_does(rule, bad):
+    """The engine looks at params and state instead of each gradient."""
+    compiled = quick_jit(left_after)
+    for at in (0, 4):
+        left = jax.tree.leaves(compiled(canonical_rule(rule), bad, at))
+        floats = [leaf for leaf in left if leaf.dtype.kind == "f"]
+        lost = all(np.all(np.isfinite(leaf)) for leaf in floats)
+        assert not (lost and keeps_nonfinite(rule))
+        assert keeps_nonfinite(rule) or "ClipByValue" in name_of(rule)

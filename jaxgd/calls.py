@@ -1,0 +1,176 @@
+"""The calls of a compiled program that make up a run, from its beginning to where it ends."""
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgd.driver import Numbers, Program, is_placed
+from jaxgd.engines import SUSPECT, Goal, Ongoing, Output, ongoing_from
+from jaxgd.journal import Journal, Report
+from jaxgd.loop import Carry
+from jaxgd.status import Status
+
+CALL_SECONDS = 0.25
+"""How long one call of a compiled program should take at most."""
+GROWTH = 8
+"""How much longer a call may be than the one before, while the speed is not known."""
+
+
+@dataclasses.dataclass
+class Caller:
+    """Calls the program until the run ends or something between two calls ends it.
+
+    `between(run, report)` is asked after each call that was read, and answers RUNNING to go on.
+    """
+
+    program: Program
+    numbers: Numbers
+    max_steps: int
+    final_row: bool
+    """Whether the last iterate is evaluated: not if the loss is stochastic."""
+    eager: bool
+    """Read each call before the next is made, and begin with short ones: for callbacks."""
+    deadline: float | None = None
+
+    def call_to_end(
+        self, run: Ongoing, step: int, journal: Journal, between: Callable[[Ongoing, Report], int]
+    ) -> tuple[Ongoing, Report, int]:
+        """Go on from `step` until the end; the status is the device's, or what `between` answered.
+
+        Once the speed is known each call is read when the next is under way already, so that the
+        device never waits; a call that follows the end of the run does nothing.
+        """
+        unread: deque[tuple[Output, float]] = deque()
+        length, clock, dispatched = self._first_length(), 0.0, False
+        while True:
+            if step < self.max_steps or not dispatched:
+                until = min(self.max_steps, step + length)
+                final = self.final_row and until == self.max_steps
+                run, output = self._call(run, Goal.of(until, final=final))
+                unread.append((output, time.perf_counter()))
+                step, dispatched = until, True
+            ahead = 0 if self.eager or self.program.rate is None else 1
+            if len(unread) <= ahead and step < self.max_steps:
+                continue
+            output, began = unread.popleft()
+            report, now = journal.absorb(output), time.perf_counter()
+            self._learn(report, now - max(began, clock))
+            length, clock = self._next_length(length), now
+            if report.status == SUSPECT:
+                unread.clear()  # they did nothing
+                run, report = self._decide(run, report, journal)
+                step, dispatched = report.carry_step, report.carry_step < self.max_steps
+            status = self._judge(run, report, between)
+            if status != Status.RUNNING:
+                break
+        for output, _ in unread:
+            later = journal.absorb(output)
+            report = report if report.ended else later
+        return run, report, report.status if report.ended else status
+
+    def _judge(
+        self, run: Ongoing, report: Report, between: Callable[[Ongoing, Report], int]
+    ) -> int:
+        if report.ended:
+            return report.status
+        if not self.final_row and report.carry_step >= self.max_steps:
+            return Status.MAX_STEPS
+        return between(run, report)
+
+    def _call(self, run: Ongoing, goal: Goal) -> tuple[Ongoing, Output]:
+        return self.program.advance(run, goal, *self.numbers.leaves())
+
+    def _first_length(self) -> int:
+        return 1 if self.eager or self.program.rate is None else self._longest()
+
+    def _next_length(self, length: int) -> int:
+        return max(1, min(self._longest(), length * (2 if self.eager else GROWTH)))
+
+    def _longest(self) -> int:
+        seconds = CALL_SECONDS
+        if self.deadline is not None:
+            seconds = min(seconds, max(0.0, self.deadline - time.perf_counter()))
+        steps = int((self.program.rate or 1.0) * seconds)
+        return max(1, min(steps, self.program.sizes.room - self.program.sizes.chunk))
+
+    def _learn(self, report: Report, seconds: float) -> None:
+        made = report.carry_step - report.first
+        if made < 1 or report.ended:
+            return  # it may have taken any time, or none
+        rate = made / max(seconds, 1e-9)
+        # A short call is mostly overhead: it can only say that the program is at least so fast.
+        known = self.program.rate or 0.0
+        self.program.rate = rate if seconds > 0.01 else max(rate, known)
+
+    def _decide(self, run: Ongoing, report: Report, journal: Journal) -> tuple[Ongoing, Report]:
+        """Make the step that is suspect: its gradient is not finite, or a number has overflowed."""
+        at = report.carry_step
+        if not self._has_finite_gradient(run.carry, at):
+            seen = self._row_of(run.carry, at, journal, bad=True)
+            return run, dataclasses.replace(report, status=seen.status, steps=at)
+        run = dataclasses.replace(run, status=np.int32(Status.RUNNING))
+        last = at == self.max_steps
+        goal = Goal.of(at if last else at + 1, final=last, trusted=True)
+        run, output = self._call(run, goal)
+        return run, journal.absorb(output)
+
+    def _has_finite_gradient(self, carry: Carry, step: int) -> bool:
+        assert self.program.look is not None
+        (_, norm, _), _ = self.program.look(carry.x, np.int32(step), self.numbers.inputs)
+        return bool(np.isfinite(norm))
+
+    def locate(self, run: Ongoing, report: Report, step: int) -> Carry:
+        """The carry at an earlier iterate: the chunk that holds it is done again up to there.
+
+        The same compiled step makes it, so it has the same bits. The run stays as it is.
+        """
+        if step >= report.carry_step:
+            source, at = run.carry, report.carry_step
+        elif step >= report.before_step:
+            source, at = run.before, report.before_step
+        else:
+            assert run.best is not None
+            source, at = run.best, report.best_step
+        while at < step:
+            again, output = self._call(self._copy(source), Goal.of(step, trusted=True))
+            source, at = again.carry, Report.of(output).carry_step
+        return source
+
+    def last_row(self, carry: Carry, journal: Journal) -> Report:
+        """Evaluate the row of an iterate, without another step; the carry stays as it is."""
+        at = int(carry.step)
+        _, output = self._call(self._copy(carry), Goal.of(at, final=True))
+        if Report.of(output).status != SUSPECT:
+            return journal.absorb(output)
+        return self._row_of(carry, at, journal, bad=not self._has_finite_gradient(carry, at))
+
+    def _row_of(self, carry: Carry, step: int, journal: Journal, *, bad: bool = False) -> Report:
+        _, output = self._call(self._copy(carry), Goal.of(step, final=True, trusted=True))
+        return journal.absorb(output, bad=bad)
+
+    def _copy(self, carry: Carry) -> Ongoing:
+        lowest = self.program.fresh.lowest
+        return from_copies(carry, None if lowest is None else np.asarray(np.inf, lowest.dtype))
+
+
+def from_copies(carry: Carry, lowest: Any) -> Ongoing:
+    """A run at `carry` that may be given away: the carry's own arrays live on."""
+    copied: Ongoing = jax.tree.map(duplicate, ongoing_from(carry, lowest))
+    return copied
+
+
+def duplicate(leaf: Any) -> Any:
+    """A copy that shares no memory, where the array lies."""
+    plain = isinstance(leaf.dtype, np.dtype) and not is_placed(leaf)
+    if plain and (isinstance(leaf, np.ndarray | np.generic) or _is_on_cpu(leaf)):
+        return np.array(leaf)  # faster by far, and taken by a program as well
+    return jax.device_put(leaf, may_alias=False)
+
+
+def _is_on_cpu(leaf: jax.Array) -> bool:
+    return all(device.platform == "cpu" for device in leaf.devices())
