@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxgd import tree
 from jaxgd.canonical import as_count
-from jaxgd.loop import Carry, Descent, checked_keep
+from jaxgd.loop import Carry, Descent, checked_keep, unguarded
 from jaxgd.problem import pose
 from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, History, Record, Row, checked_record
@@ -96,8 +96,9 @@ def descend(
     record = checked_record(record)
     keep = checked_keep(keep, stochastic=problem.stochastic)
     descent = Descent(problem, inputs, canonical_rule(rule), stop, record)
-    walk, rows = _walk(descent, x, steps, keep)
-    return _result(descent, walk, rows)
+    with unguarded():
+        walk, rows = _walk(descent, x, steps, keep)
+        return _result(descent, walk, rows)
 
 
 def _walk(descent: Descent, x: PyTree, steps: int, keep: str) -> tuple[_Walk, Row]:

@@ -3,17 +3,16 @@
 All that is not pure happens here and above: compilation, clocks, signals, callbacks.
 """
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxgd.engines import Engine, Goal, Ongoing, Output, Sizes, ongoing_from, work_of
-from jaxgd.loop import Descent
+from jaxgd.loop import Descent, unguarded
 from jaxgd.problem import Inputs, Problem
 from jaxgd.programs import key_of, shelf_of
 from jaxgd.record import Record
@@ -194,7 +193,8 @@ def _traced(function: Any, *args: Any, donate: Any = (), placement: Any = None) 
     if _option("jax_disable_jit"):
         return lambda: function
     where = {} if placement is None else {"out_shardings": placement}
-    traced = jax.jit(function, donate_argnums=donate, **where).trace(*args)
+    # What is not used is kept, since it says on which device the rest must lie.
+    traced = jax.jit(function, donate_argnums=donate, keep_unused=True, **where).trace(*args)
     if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
         # The loss and all numbers have been looked at: it can only be a function of the rule's.
         raise ValueError(f"rule {USE_DESCEND}")
@@ -203,11 +203,7 @@ def _traced(function: Any, *args: Any, donate: Any = (), placement: Any = None) 
 
 
 class _Quiet:
-    """A compiled function out of reach of the guards that the user has set for code of their own.
-
-    The engine computes beyond the end of a run, and NaN there is no news; its small numbers come
-    from the host.
-    """
+    """A compiled function out of reach of the guards that the user has set."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
@@ -221,14 +217,8 @@ class _Quiet:
         """Call it."""
         if not any(map(_option, _GUARDS)):
             return self._compiled(*args)
-        with _unguarded():
+        with unguarded():
             return self._compiled(*args)
 
 
 _GUARDS = ("jax_debug_nans", "jax_debug_infs", "jax_transfer_guard")
-
-
-@contextlib.contextmanager
-def _unguarded() -> Iterator[None]:
-    with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
-        yield

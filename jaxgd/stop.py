@@ -111,7 +111,8 @@ _STATUS = {
 
 def checked_stop(stop: Stop | None, *, stochastic: bool) -> Stop:
     """`stop` with canonical numbers, refused where it cannot be tested."""
-    stop = Stop() if stop is None else stop
+    if stop is None:
+        return _NO_STOP
     if not isinstance(stop, Stop):
         raise TypeError(f"stop must be a gd.Stop, got {stop!r}")
     if stochastic:
@@ -123,3 +124,6 @@ def checked_stop(stop: Stop | None, *, stochastic: bool) -> Stop:
                 )
     checked: Stop = canonical(stop, "stop")
     return checked
+
+
+_NO_STOP: Stop = canonical(Stop(), "stop")

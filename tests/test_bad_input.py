@@ -13,6 +13,13 @@ import pytest
 
 import jaxgd as gd
 
+
+class Tensor:
+    """As of another library, whose dtypes NumPy does not know."""
+
+    dtype = "torch.float32"
+
+
 NAN, INF = float("nan"), float("inf")
 X, RULE = jnp.ones(2), gd.GradientDescent(0.1)
 PAIR = {"a": jnp.ones(2), "b": 0.5, "n": jnp.int32(3)}
@@ -68,6 +75,12 @@ ARGUMENTS = [
     ("params with an int", {"params": {"a": [1.0, {"b": 7}]}}, "params['a'][1]['b'] is the Python",
      "int 7", "write 7.0 to optimise it, jnp.int32(7) to hold it fixed"),
     ("params a Fraction", {"params": [1.0, Fraction(1, 2)]}, "params[1]", "Fraction(1, 2)"),
+    ("params masked", {"params": {"a": np.ma.masked_array([1.0], [True])}}, "params['a']",
+     "masked array", ".filled"),
+    ("params of another library", {"params": [Tensor()]}, "params[0] must be a NumPy or JAX array",
+     "got a Tensor of torch.float32"),
+    ("params a shape", {"params": jax.ShapeDtypeStruct((2,), "float32")}, "ShapeDtypeStruct"),
+    ("args of another library", {"args": (1.0, Tensor())}, "args[1] is a Tensor"),
     ("params a long double", {"params": {"a": np.ones(1, np.longdouble)}}, "params['a']", "dtype="),
     ("bounds not a pair", {"bounds": 3}, "bounds must be a pair (lower, upper)", "got 3"),
     ("bounds a triple", {"bounds": (0, 1, 2)}, "bounds must be a pair", "a tuple of 3"),

@@ -1,6 +1,8 @@
 """Compiled programs: made once, held weakly; interruptions lose nothing."""
 
+import functools
 import gc
+import operator
 import os
 import signal
 import threading
@@ -80,7 +82,7 @@ def test_a_loss_with_aux_is_traced_once_too():
 
 
 X = np.zeros(3, np.float32)
-STILL = gd.GradientDescent(0.1)
+STILL = gd.GradientDescent(1e-3)
 
 
 def alive_after(make):
@@ -290,3 +292,55 @@ def test_a_time_limit_ends_a_long_run_and_the_state_goes_on():
         record=None,
     )
     assert more.steps == result.steps + 1000
+
+
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda *given: pytest.fail("it cannot be put back"))
+    assert gd.minimize(rosenbrock, X, STILL, 5).steps == 5
+
+
+class Family:
+    def member(self, target, x):
+        return jnp.sum((x - target) ** 2)
+
+    near, far = functools.partialmethod(member, 5.0), functools.partialmethod(member, 7.0)
+
+
+class Scaled:
+    """Forwards what it does not have, as proxies do."""
+
+    def __init__(self, loss, scale):
+        self.loss, self.scale = loss, scale
+
+    def __getattr__(self, name):
+        return getattr(self.loss, name)
+
+    def __call__(self, x):
+        return self.loss(x * self.scale)
+
+
+def test_losses_that_share_an_owner_are_told_apart():
+    def ends(*losses):
+        rule = gd.GradientDescent(0.1)
+        return [float(gd.minimize(loss, 2.0, rule, 200, keep="last").params) for loss in losses]
+
+    family, model = Family(), Model(3.0)
+    np.testing.assert_allclose(ends(family.near, family.far), [5, 7], rtol=1e-3)
+    np.testing.assert_allclose(ends(model.loss, model.other), [3, -3], rtol=1e-3)
+    np.testing.assert_allclose(
+        ends(Scaled(model.loss, 1.0), Scaled(model.loss, -1.0)), [3, -3], rtol=1e-3
+    )
+    rule = gd.GradientDescent(0.1)
+    steps = [gd.minimize(f, 2.0, rule, 5).params for f in (operator.abs, operator.neg)]
+    np.testing.assert_allclose(steps, [1.5, 2.5], rtol=1e-6)
+
+
+def test_what_changes_in_a_loss_afterwards_is_not_seen():
+    """As with jax.jit; a new instance, or an argument, is."""
+    model = Model(3.0)
+    rule = gd.GradientDescent(0.1)
+    assert round(float(gd.minimize(model.loss, 0.0, rule, 200).params)) == 3
+    model.target = 5.0
+    assert round(float(gd.minimize(model.loss, 0.0, rule, 200).params)) == 3
+    assert round(float(gd.minimize(Model(5.0).loss, 0.0, rule, 200).params)) == 5

@@ -162,3 +162,40 @@ def test_the_loss_of_the_best_is_its_loss(steps):
     np.testing.assert_allclose(result.loss, rosenbrock(result.params), rtol=1e-12, atol=1e-25)
     norm = np.max(np.abs(gradient(result.params)))
     np.testing.assert_allclose(result.grad_norm, norm, rtol=1e-9, atol=1e-12)
+
+
+def test_a_vmapped_descent_has_the_rates_of_each_run():
+    def rates(rate):
+        return gd.descend(rosenbrock, np.zeros(3), gd.Adam(rate), 3).history.learning_rate
+
+    decays = jax.vmap(lambda init: rates(gd.ExponentialDecay(init, rate=0.5)))(np.array([1.0, 2.0]))
+    np.testing.assert_allclose(decays, [[1, 0.5, 0.25, 0.125], [2, 1, 0.5, 0.25]])
+    fixed = jax.vmap(rates)(np.array([0.1, 0.2, 0.3, 0.4]))
+    np.testing.assert_allclose(fixed, np.repeat([[0.1], [0.2], [0.3], [0.4]], 4, axis=1))
+
+
+def test_a_schedule_may_close_over_a_traced_value_in_descend():
+    def rates(a):
+        rule = gd.GradientDescent(lambda step: a * 0.5**step)
+        return gd.descend(rosenbrock, np.zeros(3), rule, 2).history.learning_rate
+
+    np.testing.assert_allclose(jax.jit(rates)(0.1), [0.1, 0.05, 0.025])
+
+
+def test_a_history_is_a_tree_of_rows():
+    history = run(9, rule=gd.Adam(gd.CosineDecay(0.1, steps=9)), record=FULL).history
+    head = jax.tree.map(lambda rows: rows[:4], history)
+    assert all(len(rows) == 4 for rows in jax.tree.leaves(head))
+    assert len(jax.tree.leaves(head)) == 5
+
+
+def test_params_may_be_recorded_far_apart():
+    result = run(70, record=gd.Record(every=2**31 - 1, params=True))
+    np.testing.assert_array_equal(result.history.step, [0])
+    np.testing.assert_array_equal(result.history.params, [[-1.2, 1.0, 0.3]])
+
+
+def test_large_params_are_recorded_in_little_memory():
+    sizes = gd.engines.Plain().sizes(10**7, 40 * 2**20, 1)
+    assert sizes.room + sizes.chunk <= 8
+    assert gd.engines.Plain().sizes(10**3, 40 * 2**20, 10**4).chunk > 100

@@ -184,3 +184,71 @@ WORDS = {"tracer": "gd.descend", "schedule": "schedule", "class": "schedules[0]"
 @pytest.mark.parametrize("what", ELSEWHERE)
 def test_what_is_seen_only_from_within_is_refused(what):
     refused(ELSEWHERE[what], WORDS[what.split()[0]])
+
+
+@gd.pytree
+class Faulty:
+    """A rule whose update returns what it was given."""
+
+    answer: object = gd.static()
+    begin: object = gd.static(default=())
+
+    def init(self, params):
+        return self.begin
+
+    def update(self, grads, state, params=None):
+        return self.answer(grads, state)
+
+
+FAULTY = {
+    "only updates": (lambda g, s: g, (), "must return (updates, state), got an array"),
+    "a list": (lambda g, s: [g, s], (), "must return (updates, state), got a list of 2"),
+    "a scalar": (lambda g, s: (g[0], s), (), "form of the updates", "(2,)"),
+    "a number": (lambda g, s: (0.1, s), (), "form of the updates", "got 0.1"),
+    "updates in a list": (lambda g, s: ([g], s), (), "form of the updates", "got a list of 1"),
+    "no state": (lambda g, s: (g, None), {"m": 1.0}, "form of the state", "got None"),
+    "an int state": (lambda g, s: (g, {"m": jnp.int32(1)}), {"m": 1.0}, "['m']", "an array of int"),
+    "a wide state": (lambda g, s: (g, jnp.stack([s, s])), 1.0, "form of the state", "shape (2,)"),
+}
+
+
+@pytest.mark.parametrize("entry", [minimize, descend])
+@pytest.mark.parametrize("way", FAULTY)
+def test_a_rule_that_breaks_the_protocol_is_told_so(entry, way):
+    answer, begin, *words = FAULTY[way]
+    message = refused(lambda: entry(rule=Faulty(answer, begin)), *words, error=TypeError)
+    assert message.startswith("rule: update of Faulty must")
+
+
+class Config:
+    __hash__ = None
+
+    def __init__(self, target):
+        self.target = target
+
+
+def test_an_argument_that_could_change_unseen_is_refused():
+    loss = lambda x, c: jnp.sum((x - c.target) ** 2)
+    for entry in (minimize, descend):
+        words = "args[0]['c'] is a Config", "hashable"
+        refused(lambda entry=entry: entry(loss=loss, args=({"c": Config(1.0)},)), *words)
+
+
+def test_a_python_bool_is_static_in_args_and_rules():
+    @gd.pytree
+    class Signed:
+        flip: bool = False
+
+        def init(self, params):
+            return ()
+
+        def update(self, grads, state, params=None):
+            return jax.tree.map(lambda g: g if self.flip else -0.1 * g, grads), state
+
+    def loss(x, squared):
+        return jnp.sum(x**2) if squared else jnp.sum(x)
+
+    for squared, expected in ((True, 0.8), (False, 0.9)):
+        for entry in (minimize, descend):
+            result = entry(loss=loss, rule=Signed(), args=(squared,), max_steps=1, keep="last")
+            np.testing.assert_allclose(result.params, expected, rtol=1e-6)

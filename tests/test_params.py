@@ -227,3 +227,12 @@ def test_a_new_static_arg_is_a_new_result():
     again = minimize(np.zeros(1), loss=loss, args=("two",))
     assert again.compile_seconds == 0
     assert same_bits(again.params, two.params)
+
+
+def test_arrays_of_another_byte_order_are_welcome():
+    big = np.array([1.0, 2.0], ">f4")
+    result = minimize({"w": big}, max_steps=5)
+    assert result.params["w"].dtype == np.float32
+    np.testing.assert_allclose(
+        result.params["w"], minimize({"w": big.astype("f4")}, max_steps=5).params["w"]
+    )

@@ -223,3 +223,56 @@ def test_what_the_user_holds_stays_alive_and_unchanged():
     np.testing.assert_array_equal(others[0].history.params[0], start())
     for params in (x, start()):
         assert same_bits(run(params, max_steps=0).params, start())
+
+
+def test_the_best_so_far_is_judged_by_the_args_of_this_call():
+    """As in a penalty method, whose loss is another one at each call."""
+
+    def penalised(x, weight):
+        return jnp.sum(x**2 + weight * (x - 1) ** 2)
+
+    state = None
+    for i, weight in enumerate((1.0, 10.0, 100.0)):
+        options = {"args": (weight,), "state": state}
+        result = gd.minimize(penalised, np.zeros(1), gd.Adam(0.01), 1000 * (i + 1), **options)
+        np.testing.assert_allclose(result.params, weight / (1 + weight), rtol=1e-3)
+        np.testing.assert_allclose(result.loss, penalised(result.params, weight), rtol=1e-12)
+        state = result.state
+
+
+def test_a_best_so_far_where_the_loss_is_not_finite_any_more_is_dropped():
+    def loss(x, edge):
+        return jnp.sum(jnp.sqrt(x - edge)) + jnp.sum(x**2)
+
+    class Climb:
+        def init(self, params):
+            return ()
+
+        def update(self, grads, state, params):
+            return 0.1 * jnp.ones_like(grads), state
+
+    climb = Climb()
+    first = gd.minimize(loss, np.array([0.5]), climb, 5, args=(0.0,))
+    assert first.at_step == 0
+    second = gd.minimize(loss, np.array([0.5]), climb, 9, args=(0.55,), state=first.state)
+    assert second.at_step == 5
+    np.testing.assert_allclose(second.loss, loss(second.params, 0.55), rtol=1e-12)
+
+
+def test_a_state_must_lie_inside_new_bounds():
+    def loss(p):
+        return jnp.sum((p["x"] - 3) ** 2)
+
+    first = gd.minimize(loss, {"x": np.zeros(2)}, gd.Adam(0.1), 100)
+    options = {"state": first.state, "bounds": (-1.0, 1.0)}
+    with pytest.raises(ValueError, match=r"params\['x'\]\[0\] starts outside its bounds"):
+        gd.minimize(loss, {"x": np.zeros(2)}, gd.Adam(0.1), 110, **options)
+    wide = gd.minimize(loss, {"x": np.zeros(2)}, gd.Adam(0.1), 110, state=first.state,
+                       bounds=(-1.0, 4.0))  # fmt: skip
+    assert wide.steps == 110
+
+
+def test_a_state_of_another_rule_is_refused_though_its_form_is_the_same():
+    state = gd.minimize(rosenbrock, start(), gd.Adam(0.01), 5).state
+    with pytest.raises(ValueError, match="another run: one of Adam, got the rule NAdam"):
+        gd.minimize(rosenbrock, start(), gd.NAdam(0.01), 9, state=state)

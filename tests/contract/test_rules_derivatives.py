@@ -79,3 +79,14 @@ def test_params_that_never_get_a_gradient_leave_the_hypergradient_finite(rule):
 
     value, floats = along_the_floats(moved, canonical_rule(rule))
     assert np.all(np.isfinite(quick_jit(jax.grad(value))(floats)))
+
+
+@each_rule
+def test_where_no_gradient_is_left_the_hypergradient_is_finite(rule):
+    """A run that reached the minimum: all gradients are 0, and with them their norm."""
+
+    def moved(rule):
+        return gd.descend(lambda x: jnp.sum((x - 1) ** 2), jnp.ones(3), rule, 3, record=None).loss
+
+    value, floats = along_the_floats(moved, canonical_rule(rule))
+    assert np.all(np.isfinite(quick_jit(jax.grad(value))(floats)))
