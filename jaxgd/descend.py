@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -49,7 +50,7 @@ def descend(
     bounds: Any = None,
     stop: Stop | None = None,
     has_aux: bool = False,
-    key: Any = None,
+    key: chex.PRNGKey | None = None,
     record: Record | None = Record(),  # noqa: B008  (frozen)
     keep: str = "last",
 ) -> Result:

@@ -159,7 +159,8 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     fresh = jax.eval_shape(begin, x, *numbers.leaves())
     snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
-    sizes = engine.sizes(work, snapshot if record.params else 0, record.every)
+    row = max(leaf.dtype.itemsize for leaf in (jaxpr.out_avals[0], job.stop.patience))
+    sizes = engine.sizes(work, row, snapshot if record.params else 0, record.every)
     placement = None
     if any(map(is_placed, jax.tree.leaves((x, numbers.inputs)))):
         fresh, placement, begun = _placed(fresh, begun())

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import numpy as np
 
 from jaxgd.bounds import checked_bounds
@@ -34,7 +35,7 @@ def minimize(
     bounds: Any = None,
     stop: Stop | None = None,
     has_aux: bool = False,
-    key: Any = None,
+    key: chex.PRNGKey | None = None,
     record: Record | None = Record(),  # noqa: B008  (frozen)
     keep: str | None = None,
     state: State | None = None,
@@ -47,8 +48,11 @@ def minimize(
     """Minimise a differentiable loss by gradient descent.
 
     The loss is traced and compiled once for its form; other numbers (params, args, learning rate,
-    tolerances, bounds, max_steps) reuse the program, which lives as long as the loss does. Use
-    `descend` inside your own jit, vmap or grad.
+    tolerances, bounds, max_steps) reuse the program, which lives as long as the loss does. As with
+    `jax.jit`, what a loss captured, or an attribute of its object, is part of the program: a change
+    of it afterwards is not seen. Host effects in the loss, such as `jax.debug.print`, may come more
+    often than once a step, since steps are also done again and beyond the end. Use `descend` inside
+    your own jit, vmap or grad.
 
     Args:
       loss: `loss(params, *args) -> float scalar`, any JAX-traceable function; with `has_aux` it
@@ -60,6 +64,8 @@ def minimize(
       max_steps: the step at which the run ends at the latest, counted from its very beginning also
         when `state` continues it.
       args: further arguments of the loss. Give data here: what a loss captures is compiled in.
+        Numbers and arrays are traced; functions, strings, bools and other hashable objects are
+        static, and another one compiles anew, as does a number of another type.
       bounds: `(lower, upper)`: numbers or prefix pytrees of params, None for an open side.
       stop: tests that end the run early; by default it makes exactly max_steps steps.
       has_aux: the loss returns `(loss, aux)`; `result.aux` comes from one extra call at the end.

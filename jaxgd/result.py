@@ -42,7 +42,7 @@ class Result:
     status: Any
     """int scalar: a `Status`."""
     evaluations: Any
-    """int scalar: the gradient evaluations that this call made for the run."""
+    """int scalar: the rows of this call, each an evaluation of the loss and its gradient."""
     history: History | None
     """The rows that were recorded, None if nothing was asked for."""
     state: Any

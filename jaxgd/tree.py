@@ -128,12 +128,12 @@ def is_clean(slate: PyTree) -> jax.Array:
 
 def is_finite(tree: PyTree) -> jax.Array:
     """Whether all inexact entries are finite."""
-    finite = [
-        jnp.all(jnp.isfinite(leaf))
-        for leaf in jax.tree.leaves(tree)
-        if jnp.issubdtype(leaf.dtype, np.inexact)
-    ]
-    return jnp.all(jnp.stack([jnp.bool_(True), *finite]))
+    inexact = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, np.inexact)]
+    # Small ones together: each reduction is kernels of its own.
+    small = [jnp.abs(a).astype(arithmetic_dtype(a.real.dtype)) for a in inexact if a.size <= SMALL]
+    large = [a for a in inexact if a.size > SMALL]
+    together = [jnp.concatenate([a.ravel() for a in small])] if small else []
+    return jnp.isfinite(max_norm([*together, *large]))
 
 
 def path_of(tree: PyTree, leaf: Any) -> str:

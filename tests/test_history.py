@@ -196,6 +196,6 @@ def test_params_may_be_recorded_far_apart():
 
 
 def test_large_params_are_recorded_in_little_memory():
-    sizes = gd.engines.Plain().sizes(10**7, 40 * 2**20, 1)
+    sizes = gd.engines.Plain().sizes(10**7, 4, 40 * 2**20, 1)
     assert sizes.room + sizes.chunk <= 8
-    assert gd.engines.Plain().sizes(10**3, 40 * 2**20, 10**4).chunk > 100
+    assert gd.engines.Plain().sizes(10**3, 4, 40 * 2**20, 10**4).chunk > 100

@@ -29,9 +29,17 @@ def test_every_other_example_runs_after_it():
     assert len(blocks()) >= 4
 
 
+def lines_of(block):
+    return [line for line in block.splitlines() if line.strip()]
+
+
+def test_the_picture_of_the_api_is_15_lines():
+    assert len(lines_of(blocks()[0])) <= 15
+
+
 def test_the_rule_of_ones_own_is_15_lines_and_descends():
     (block,) = [block for block in blocks() if "@gd.pytree" in block]
-    assert len([line for line in block.splitlines() if line.strip()]) <= 15
+    assert len(lines_of(block)) <= 15
     names = {"gd": gd, "jax": jax, "jnp": jnp}
     exec(block, names)
 

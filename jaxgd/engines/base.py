@@ -88,8 +88,15 @@ class Engine(Protocol):
         """The same with checked fields, or an error that names one."""
         ...
 
-    def sizes(self, work: int, snapshot_bytes: int, every: int) -> Sizes:
-        """Static lengths for a loss of `work` elementary operations a step."""
+    def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
+        """Static lengths.
+
+        Args:
+          work: elementary operations of a step.
+          row_bytes: of the largest number in a row.
+          snapshot_bytes: of the params, if they are recorded, else 0.
+          every: steps from one recorded row to the next.
+        """
         ...
 
     def described(self, sizes: Sizes) -> str:

@@ -7,6 +7,7 @@ way from the chunk that held it, instead of by a copy per step.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -27,8 +28,9 @@ from jaxgd.tree import PyTree
 
 LONGEST = 2**20
 """Steps of a chunk at most: its rows are in memory."""
-PIECE = 64
-"""Rows of the innermost buffer: XLA:CPU makes one kernel of a small loop over small buffers."""
+PIECE_BYTES = 512
+"""Of the innermost buffer of rows. XLA:CPU runs the kernels of a loop one after another, without a
+scheduler between them, if none of its buffers is larger."""
 ROOM = 16_384
 """Rows that one call of the compiled program returns at most."""
 ROOM_BYTES = 2**26
@@ -40,8 +42,9 @@ class Plain:
     """The plain engine.
 
     Args:
-      chunk: steps from one look at the rows to the next, a multiple of 64 or less than that; by
-        default from the work that a step is. It changes results by rounding at most.
+      chunk: steps from one look at the rows to the next, rounded up to a multiple of 128 (64 for
+        losses of 8 bytes) if it is larger than that; by default from the work that a step is. It
+        changes results by rounding at most.
 
     Example:
       >>> import jaxgd as gd
@@ -61,8 +64,8 @@ class Plain:
             raise ValueError(f"engine.chunk must be at most {LONGEST}, got {chunk}")
         return Plain(chunk)
 
-    def sizes(self, work: int, snapshot_bytes: int, every: int) -> Sizes:
-        """Chunk and room for a loss of `work` elementary operations a step."""
+    def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
+        """Static lengths."""
         chunk, room = self.chunk, ROOM
         if chunk is None:
             # What is done again at the end of a run should cost a millisecond at most.
@@ -70,7 +73,7 @@ class Plain:
         if snapshot_bytes:
             most = max(1, every * ROOM_BYTES // snapshot_bytes)
             chunk, room = min(chunk, most), min(room, most)
-        piece = min(PIECE, chunk)
+        piece = min(PIECE_BYTES // row_bytes, chunk)
         chunk = -(-chunk // piece) * piece
         return Sizes(piece, chunk, room + chunk)
 
@@ -219,15 +222,23 @@ def _judge(
     descent: Descent, tally: Tally, rows: Row, length: jax.Array, suspicious: jax.Array
 ) -> tuple[Tally, jax.Array, jax.Array]:
     """The tests on a chunk's rows: the tally after them, the status, and the row that ended it."""
-    finite = jnp.isfinite(rows.loss)
-    if _sees_gradients(descent):
-        finite &= jnp.isfinite(rows.grad_norm)
-    elif not _remembers(descent):
-        finite &= ~(suspicious & (length == 1))
+    seen = (rows.loss, rows.grad_norm) if _sees_gradients(descent) else (rows.loss,)
+    told = jnp.bool_(False)
+    if not _sees_gradients(descent) and not _remembers(descent):
+        told = suspicious & (length == 1)
+
+    def fine() -> jax.Array:
+        finite: jax.Array = functools.reduce(jnp.logical_and, map(jnp.isfinite, seen), ~told)
+        return finite
+
     running, bad = jnp.int32(Status.RUNNING), jnp.int32(Status.NON_FINITE)
     if not descent.stop.given:
-        wrong = ~finite & (jnp.arange(len(finite)) < length)
-        return tally, jnp.where(jnp.any(wrong), bad, running), jnp.argmax(wrong).astype(jnp.int32)
+        # Rows that were not made are zero, and so finite. Where is asked only if there is one.
+        wrong = ~tree.is_finite(seen) | told
+        first = lax.cond(wrong, lambda: jnp.argmin(fine()).astype(jnp.int32), lambda: jnp.int32(0))
+        return tally, jnp.where(wrong, bad, running), first
+
+    finite = fine()
 
     def test(s: Any) -> Any:
         i, tally, status = s

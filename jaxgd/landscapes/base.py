@@ -48,7 +48,7 @@ class Landscape(Protocol):
         """Where the landscape was published."""
 
     def __hash__(self) -> int:
-        """Return a hash, by which JAX finds what it has compiled for this landscape before."""
+        """Return a hash, so that a landscape can be a static argument of `jax.jit`."""
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Return the loss at `x` of shape (n,), a scalar in the dtype of `x`."""

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from jaxgd.canonical import canonical_float
 
-Scalar = Any
+Scalar = chex.Numeric
 Schedule = Callable[[Any], Any]
 
 
