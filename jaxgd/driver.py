@@ -155,27 +155,30 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
         norm = max_norm(traced.projected(x, grads, inputs))
         return loss, norm, traced.call(x, inputs, step)[1]
 
-    begun = _traced(begin, x, *numbers.leaves())
+    placed = any(map(is_placed, jax.tree.leaves((x, numbers.inputs))))
+    # What is not used is kept then, since it says on which device the rest must lie. Not always:
+    # on jax 0.12 what a loss captured would live on.
+    begun = _traced(begin, x, *numbers.leaves(), keep_unused=placed)
     fresh = jax.eval_shape(begin, x, *numbers.leaves())
     snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
     row = max(leaf.dtype.itemsize for leaf in (jaxpr.out_avals[0], job.stop.patience))
     sizes = engine.sizes(work, row, snapshot if record.params else 0, record.every)
-    placement = None
-    if any(map(is_placed, jax.tree.leaves((x, numbers.inputs)))):
-        fresh, placement, begun = _placed(fresh, begun())
+    options: dict[str, Any] = {}
+    if placed:
+        fresh, options, begun = _placed(fresh, begun())
 
     def run(ongoing: Ongoing, goal: Goal, *values: Any) -> tuple[Ongoing, Output]:
         return engine.advance(descent(*values), sizes, ongoing, goal)
 
     goal, values = Goal.of(0), numbers.leaves()
-    moved = _traced(run, fresh, goal, *values, donate=0, placement=placement)
+    moved = _traced(run, fresh, goal, *values, donate=0, **options)
     rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not traced.has_aux
     later = None if rows_have_all else Look(look)
     return Program(begun(), moved(), later, fresh, sizes, engine.described(sizes))
 
 
-def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, Any, Any]:
+def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, dict[str, Any], Any]:
     """The form of a run that lies where the user's arrays lie, and stays there."""
     shardings = begin.output_shardings
     there = jax.tree.map(
@@ -183,19 +186,17 @@ def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, Any, Any]:
         fresh,
         shardings,
     )
-    return there, (shardings, None), lambda: begin
+    return there, {"out_shardings": (shardings, None)}, lambda: begin
 
 
-def _traced(function: Any, *args: Any, donate: Any = (), placement: Any = None) -> Any:
+def _traced(function: Any, *args: Any, donate: Any = (), **options: Any) -> Any:
     """Trace `function` now, so that what is wrong with it is said; the answer compiles it.
 
     Under `jax.disable_jit` it stays as it is.
     """
     if _option("jax_disable_jit"):
         return lambda: function
-    where = {} if placement is None else {"out_shardings": placement}
-    # What is not used is kept, since it says on which device the rest must lie.
-    traced = jax.jit(function, donate_argnums=donate, keep_unused=True, **where).trace(*args)
+    traced = jax.jit(function, donate_argnums=donate, **options).trace(*args)
     if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
         # The loss and all numbers have been looked at: it can only be a function of the rule's.
         raise ValueError(f"rule {USE_DESCEND}")

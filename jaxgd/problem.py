@@ -3,13 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import dtypes
-from jax.extend import core
 
 from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_number
@@ -26,6 +25,9 @@ from jaxgd.tree import (
     strong,
     traced_or_static,
 )
+
+if TYPE_CHECKING:
+    from jax.extend import core
 
 
 @pytree
@@ -82,7 +84,7 @@ class Problem:
 
         return jax.tree.map(one, x, grads, inputs.lower, inputs.upper)
 
-    def traced(self, x: PyTree, inputs: Inputs) -> tuple["Problem", core.ClosedJaxpr]:
+    def traced(self, x: PyTree, inputs: Inputs) -> "tuple[Problem, core.ClosedJaxpr]":
         """The same with the user's function replaced by its jaxpr, and that: it is called once.
 
         It keeps nothing of the user's alive: neither the function nor static leaves.
@@ -91,6 +93,8 @@ class Problem:
           TypeError: the function cannot be traced, or returns something else than a scalar loss.
           ValueError: it closes over tracers of an outer transformation.
         """
+        from jax.extend import core  # slow to import: it brings Pallas
+
         closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(x, inputs, np.int32(0))
         refuse_tracers("the loss, by its closure,", closed.consts)
         function, treedef = core.jaxpr_as_fun(closed), jax.tree.structure(shapes)

@@ -11,7 +11,21 @@ _MADE_HERE: set[type] = set()
 
 
 def static(*, default: Any = dataclasses.MISSING, doc: str = "") -> Any:
-    """Declare a field that selects a code path: never traced, compared by value."""
+    """Declare a field that selects a code path: never traced, compared by value.
+
+    Args:
+      default: the value when the user gives none.
+      doc: one line for documentation and the command line.
+
+    Example:
+      >>> import jax, jaxgd as gd
+      >>> @gd.pytree
+      ... class Descent:
+      ...     rate: float = gd.number(at_least=0)
+      ...     upwards: bool = gd.static(default=False)
+      >>> jax.tree.leaves(Descent(0.1, upwards=True))
+      [0.1]
+    """
     return dataclasses.field(default=default, metadata={"static": True, "doc": doc})
 
 
@@ -78,6 +92,20 @@ def number(
       at_most: the highest accepted value.
       below: the same, exclusive.
       schedule: a schedule (any callable `step -> rate`) may stand in the number's place.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxgd as gd
+      >>> @gd.pytree
+      ... class Descent:
+      ...     rate: float = gd.number(at_least=0)
+      ...     def init(self, params):
+      ...         return ()
+      ...     def update(self, grads, state, params=None):
+      ...         return -self.rate * grads, state
+      >>> gd.minimize(lambda x: x ** 2, 1.0, Descent(-0.1))
+      Traceback (most recent call last):
+      ...
+      ValueError: rule.rate must be a number >= 0, got -0.1
     """
     accepts = Number(rank, whole, at_least, above, at_most, below)
     metadata = {"number": accepts, "doc": doc, "schedule": schedule}

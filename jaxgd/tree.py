@@ -30,8 +30,16 @@ def real_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def where(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
-    """`yes` if the scalar `condition` holds, else `no`, leaf by leaf."""
+    """`yes` if the scalar `condition` holds, else `no`."""
+    if len(jax.tree.leaves(no)) > FEW:
+        # A select for each leaf is a kernel for each, fused with all that leads to it: with many
+        # leaves they take minutes to compile. Under vmap this is a select too.
+        return lax.cond(condition, lambda yes, _: yes, lambda _, no: no, yes, no)
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+FEW = 12
+"""Leaves up to which `where` selects each: the state of a run of one array under Adam has 7."""
 
 
 def add(params: PyTree, updates: PyTree) -> PyTree:

@@ -249,10 +249,11 @@ def test_an_interruption_of_a_run_that_ends_by_itself_is_seen():
     gd.minimize(rosenbrock, X, STILL, 50)
     inside = 0
     for _ in range(8):
-        timer = interrupt_after(0.02)
+        timer, late = interrupt_after(0.02), 0
         try:
             while gd.minimize(rosenbrock, X, STILL, 50).status != gd.Status.INTERRUPTED:
-                assert timer.is_alive()
+                late += not timer.is_alive()
+                assert late < 100  # the signal may be some microseconds behind its sender
             inside += 1
         except KeyboardInterrupt:  # between two runs
             pass

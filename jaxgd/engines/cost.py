@@ -3,19 +3,18 @@
 import math
 from typing import Any
 
-from jax.extend import core
-
 
 def work_of(jaxpr: Any) -> int:
     """Elementary operations of a jaxpr: the entries that its equations make, times loop lengths.
 
     A matrix product counts its multiplications. Loops of unknown length count once.
     """
-    jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
     return sum(map(_work_of_equation, jaxpr.eqns))
 
 
 def _work_of_equation(eqn: Any) -> int:
+    from jax.extend import core  # slow to import: it brings Pallas
+
     inner = [
         value
         for param in eqn.params.values()
