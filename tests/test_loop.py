@@ -43,6 +43,22 @@ RATES = {
     "GradientDescent": 0.02, "Momentum": 0.005, "AdaGrad": 0.1, "AdaDelta": 1.0, "Lion": 0.01,
 }  # fmt: skip
 
+VARIANTS = {
+    "Momentum, nesterov": {"nesterov": True},
+    "RMSProp, centered": {"centered": True},
+    "RMSProp, momentum": {"momentum": 0.8},
+    "RMSProp, all": {"centered": True, "momentum": 0.8, "nesterov": True},
+    "Adam, amsgrad": {"amsgrad": True},
+    "AdamW, amsgrad": {"amsgrad": True, "weight_decay": 0.05},
+    "Lion, decay": {"weight_decay": 0.05},
+}
+
+
+def made(name, rate, rules=RULES):
+    """The rule of that name, here or in NumPy."""
+    return rules[name.split(",")[0]](rate, **VARIANTS.get(name, {}))
+
+
 run_here = settings(
     max_examples=12,
     deadline=None,
@@ -96,14 +112,14 @@ def cases(draw, form, steps=STEPS):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kind = draw(st.sampled_from(KINDS))
     p, start = problem(kind, rng)
-    rate = RATES.get(form.rule, 0.02) * 10 ** rng.uniform(-1, 0.5)
+    rate = RATES.get(form.rule.split(",")[0], 0.02) * 10 ** rng.uniform(-1, 0.5)
     if draw(st.integers(0, 5)) == 5:
         rate *= 300
     given_bounds, bounds = bounds_for(form.bounds, start, rng)
     if kind == "spike" and bounds is not None and draw(st.booleans()):
         # Zero at a bound: an iterate that reaches it has a loss, but no gradient.
         given_bounds, bounds, start = _shifted(given_bounds, bounds, start)
-    rule = numpy_rules.RULES[form.rule](rate)
+    rule = made(form.rule, rate, numpy_rules.RULES)
     steps = draw(st.sampled_from(steps)) if form.steps is None else form.steps
     case = Case(Twin(p), rule, start, steps, {"bounds": bounds, "keep": form.keep})
     free = case.run()
@@ -130,7 +146,10 @@ def settled(case):
     return oracle
 
 
-MINIMIZE = forms([*RULES, *["GradientDescent", "Adam", "Momentum"] * 3], seed=1)
+MINIMIZE = [
+    *forms([*RULES, *["GradientDescent", "Adam", "Momentum"] * 3], seed=1),
+    *forms([*RULES, *VARIANTS], seed=3),
+]
 
 
 @pytest.mark.parametrize("form", MINIMIZE, ids=str)
@@ -144,7 +163,7 @@ def test_minimize_agrees_with_the_reference(form):
             result = gd.minimize(
                 loss,
                 case.start,
-                RULES[form.rule](numbers["rate"]),
+                made(form.rule, numbers["rate"]),
                 case.max_steps,
                 args=(numbers["p"],),
                 bounds=numbers["bounds"],
@@ -158,7 +177,7 @@ def test_minimize_agrees_with_the_reference(form):
     check()
 
 
-DESCEND = forms([*RULES], seed=2, steps=STEPS)
+DESCEND = forms([*RULES, *VARIANTS], seed=2, steps=STEPS)
 
 
 @pytest.mark.parametrize("form", DESCEND, ids=str)
@@ -183,7 +202,7 @@ def test_descend_agrees_with_the_reference(form):
     def check(data):
         case, numbers = data.draw(cases(form))
         oracle = settled(case)
-        rule = RULES[form.rule](numbers["rate"])
+        rule = made(form.rule, numbers["rate"])
         with jax.enable_x64(True):
             result = jitted(case.start, numbers["p"], rule, numbers["bounds"], numbers["stop"])
         assert_agrees(result, oracle, form.record, rows=form.steps + 1)

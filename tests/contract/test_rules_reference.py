@@ -91,7 +91,8 @@ def test_descend(rule, rate):
         return gd.descend(loss, x, rule, STEPS, record=gd.Record(params=True)).history
 
     with jax.enable_x64(True):
-        history = quick_jit(run)(canonical_rule(rule), split(START))
+        # Compiled as users compile it, with all optimisations.
+        history = jax.jit(run)(canonical_rule(rule), split(START))
         xs = joined(history.params, axis=1)
         for part in (slice(0, 10), slice(10, 20)):
             assert_close(xs[:, part], expected[:, part], 1e-12)
