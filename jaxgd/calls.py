@@ -36,6 +36,8 @@ class Caller:
     eager: bool
     """Read each call before the next is made, and begin with short ones: for callbacks."""
     deadline: float | None = None
+    compile_seconds: float = 0.0
+    """What was compiled only when it was needed."""
 
     def call_to_end(
         self, run: Ongoing, step: int, journal: Journal, between: Callable[[Ongoing, Report], int]
@@ -121,7 +123,8 @@ class Caller:
 
     def _has_finite_gradient(self, carry: Carry, step: int) -> bool:
         assert self.program.look is not None
-        (_, norm, _), _ = self.program.look(carry.x, np.int32(step), self.numbers.inputs)
+        (_, norm, _), late = self.program.look(carry.x, np.int32(step), self.numbers.inputs)
+        self.compile_seconds += late
         return bool(np.isfinite(norm))
 
     def locate(self, run: Ongoing, report: Report, step: int) -> Carry:

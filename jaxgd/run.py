@@ -102,11 +102,9 @@ class Run:
             if bar is not None:
                 bar.close()
         result = self._conclude(caller, run, report, status, self.journal)
-        late = self.compile_seconds - compiled
-        running = time.perf_counter() - began - late
-        return dataclasses.replace(
-            result, compile_seconds=self.compile_seconds, run_seconds=running
-        )
+        compiling = self.compile_seconds + caller.compile_seconds
+        running = time.perf_counter() - began - (compiling - compiled)
+        return dataclasses.replace(result, compile_seconds=compiling, run_seconds=running)
 
     def _begin(self, x: PyTree) -> Ongoing:
         return self.program.begin(x, *self.numbers.leaves())

@@ -30,18 +30,19 @@ def no_moments(params: PyTree, *, amsgrad: bool = False) -> AdamState:
     return AdamState(none_yet(), no_weight(2), m, v, v_max)
 
 
-def corrected(rule: Any, state: AdamState) -> tuple[SimpleNamespace, AdamState]:
+def corrected(rule: Any, state: AdamState, **numbers: Any) -> tuple[SimpleNamespace, AdamState]:
     """The numbers of the next step, with the corrections c1 and c2; and the state so far after it.
 
     Returns:
-      The rule's own numbers and the corrections; the state with its count and weights moved on.
+      `numbers`, those that all these rules have, and the corrections; the state with its count and
+      weights moved on.
     """
     # One array for both weights: each scalar more would be a kernel more on a CPU.
     w = next_weights(rule, state.w)
     c = 1 / w
     rate = rate_at(rule.learning_rate, state.t)
-    h = SimpleNamespace(rate=rate, b1=rule.b1, b2=rule.b2, eps=rule.eps, c1=c[0], c2=c[1])
-    return h, state._replace(t=state.t + 1, w=w)
+    h = {"rate": rate, "b1": rule.b1, "b2": rule.b2, "eps": rule.eps, "c1": c[0], "c2": c[1]}
+    return SimpleNamespace(**h, **numbers), state._replace(t=state.t + 1, w=w)
 
 
 def next_weights(rule: Any, w: jax.Array) -> jax.Array:
@@ -159,8 +160,7 @@ class AdamW:
 
     def update(self, grads: PyTree, state: AdamState, params: PyTree) -> tuple[PyTree, AdamState]:
         """Updates to add to the params, and the next state."""
-        h, state = corrected(self, state)
-        h.weight_decay = self.weight_decay
+        h, state = corrected(self, state, weight_decay=self.weight_decay)
 
         def equations(h: Any, g: Any, m: Any, v: Any, *rest: Any) -> Any:
             *v_max, x = rest
