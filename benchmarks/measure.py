@@ -9,7 +9,7 @@ import pathlib
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import jax
 import numpy as np
@@ -27,12 +27,12 @@ class Timing:
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], object]], repetitions: int
-) -> dict[str, Timing]:
+    contenders: Mapping[Hashable, Callable[[], object]], repetitions: int
+) -> dict[Hashable, Timing]:
     """Time each contender `repetitions` times, in turn, after one call that warms it up."""
     for run in contenders.values():
         jax.block_until_ready(run())
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[Hashable, list[float]] = {name: [] for name in contenders}
     gc.disable()
     for _ in range(repetitions):
         for name, run in contenders.items():

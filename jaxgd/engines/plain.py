@@ -28,6 +28,8 @@ from jaxgd.tree import PyTree
 
 LONGEST = 2**20
 """Steps of a chunk at most: its rows are in memory."""
+WORK = 4_000_000
+"""Elementary operations of a chunk."""
 PIECE_BYTES = 512
 """Of the innermost buffer of rows. XLA:CPU runs the kernels of a loop one after another, without a
 scheduler between them, if none of its buffers is larger."""
@@ -68,8 +70,9 @@ class Plain:
         """Static lengths."""
         chunk, room = self.chunk, ROOM
         if chunk is None:
-            # What is done again at the end of a run should cost a millisecond at most.
-            chunk = int(np.clip(2 ** int(np.log2(max(1, 10**6 // max(work, 1)))), 16, 1024))
+            # What is done again at the end of a run should cost a millisecond or so. An operation
+            # costs some 0.2 ns in what is small enough to be done again in that time at all.
+            chunk = int(np.clip(2 ** int(np.log2(max(1, WORK // max(work, 1)))), 16, 1024))
         if snapshot_bytes:
             most = max(1, every * ROOM_BYTES // snapshot_bytes)
             chunk, room = min(chunk, most), min(room, most)
