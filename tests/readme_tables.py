@@ -1,10 +1,12 @@
-"""The README's tables of rules and schedules, from the registries.
+"""The README's tables: rules and schedules from the registries, costs from the results.
 
 `python tests/readme_tables.py` writes them into README.md; a test compares.
 """
 
 import dataclasses
 import inspect
+import itertools
+import json
 import pathlib
 import re
 
@@ -32,12 +34,27 @@ def table(registry, head):
     return "\n".join([f"| {head} | what it is | reference |", "|---|---|---|", *rows])
 
 
+def costs():
+    """What a step costs, from the results of the benchmark."""
+    head = ["jax", "parameters", "by hand, no history", "by hand, losses", "`keep=\"last\"`",
+            "`keep=\"best\"`", "defaults"]  # fmt: skip
+    rows = [head, ["---"] * len(head)]
+    for path in sorted((README.parent / "benchmarks" / "results").glob("single-cpu-*.json")):
+        data = json.loads(path.read_text())
+        for size, group in itertools.groupby(data["figures"], lambda f: f["parameters"]):
+            cells = [f"{f['us_per_step']:.3f} ({f['ratio_to_stacked']:.2f})" for f in group]
+            by_hand = [cell.split(" ")[0] for cell in cells[:2]]
+            rows.append([data["surroundings"]["jax"], f"{size:,}", *by_hand, *cells[2:]])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def tables():
     """Name to table; each stands in the README between its marker and the next blank line."""
     return {
         "rules": table(gd.rules.RULES, "rule"),
         "transforms": table(gd.rules.TRANSFORMS, "transform"),
         "schedules": table(gd.schedules.SCHEDULES, "schedule"),
+        "costs": costs(),
     }
 
 
