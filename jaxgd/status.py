@@ -49,7 +49,7 @@ _MESSAGES = {
         "(state=result.state continues this run) or a higher learning rate."
     ),
     Status.NON_FINITE: (
-        "The loss or its gradient became NaN or infinite; the last finite iterate is returned. "
+        "The loss or its gradient became NaN or infinite; an iterate from before is returned. "
         "Try a learning rate 3 to 10 times lower, gd.ClipByGlobalNorm in a chain before the rule, "
         "or bounds that keep the params where the loss is defined; at step 0, another start."
     ),

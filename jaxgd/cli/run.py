@@ -31,7 +31,7 @@ _MESSAGES = {
         "higher learning rate."
     ),
     Status.NON_FINITE: (
-        "The loss or its gradient became NaN or infinite; the last finite iterate is returned. "
+        "The loss or its gradient became NaN or infinite; an iterate from before is returned. "
         "Try a learning rate 3 to 10 times lower, or --clip-norm 1; at step 0, another start."
     ),
     Status.TIME_LIMIT: "The time limit passed; this is how far the run got.",
