@@ -61,7 +61,7 @@ def _side(
         raise ValueError(
             f"{name} must be a number, an array, or a pytree that is a prefix of params: got "
             f"{jax.tree.structure(prefix)} where params is {treedef}; the bounds of an array's "
-            "entries are one array, not a list"
+            "entries are one array, not a list; a dict has every key, None where it is open"
         ) from error
     kinds = [leaf_kind(leaf, params) for leaf in jax.tree.leaves(params)]
     chosen = [bound for bound, kind in zip(per_leaf, kinds, strict=True) if kind == "moving"]

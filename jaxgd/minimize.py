@@ -15,7 +15,7 @@ from jaxgd.journal import Journal
 from jaxgd.loop import checked_keep
 from jaxgd.problem import pose
 from jaxgd.record import Record, checked_record
-from jaxgd.refusal import refuse_tracers
+from jaxgd.refusal import described, refuse_tracers
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of, name_of
 from jaxgd.run import Run, State, Watch
@@ -74,8 +74,8 @@ def minimize(
       record: what the history holds; None for nothing.
       keep: "best" returns the iterate with the lowest loss, "last" the final one; by default best,
         or last if the loss is stochastic.
-      state: `result.state` of an earlier run of this loss, to continue it; `params` then only gives
-        the form.
+      state: `result.state` of an earlier run of this loss, to continue it up to a higher max_steps;
+        `params` then only gives the form, and the history has the rows of this call.
       progress: show a live bar (tqdm).
       callback: called on the host between calls of the compiled program (about every 0.25 s, more
         often in the beginning) with the result so far; a true answer stops the run.
@@ -113,6 +113,10 @@ def minimize(
     keep = checked_keep(keep, stochastic=problem.stochastic)
     record = checked_record(record)
     rule, engine = canonical_rule(rule), _checked_engine(engine)
+    if state is not None and state.rule != name_of(rule):
+        raise ValueError(
+            f"state belongs to another run: one of {state.rule}, got the rule {name_of(rule)}"
+        )
     _check_host_options(callback, time_limit, progress=progress, throw=throw)
     job = Job(problem, x, inputs, rule, stop, record, keep, engine)
     with catching_interrupts() as interruption:
@@ -130,7 +134,9 @@ def minimize(
 
 def _check_state(state: Any, max_steps: int) -> None:
     if not isinstance(state, State):
-        raise TypeError(f"state must be the state of an earlier result, got {state!r}")
+        raise TypeError(
+            f"state must be the state of an earlier result, result.state, got {described(state)}"
+        )
     if int(state.carry.step) > max_steps:
         raise ValueError(
             f"max_steps counts from the run's very beginning: expected at least the state's "

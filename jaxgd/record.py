@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgd.canonical import as_count
@@ -70,6 +71,10 @@ class History:
 
     def __len__(self) -> int:
         return len(self.step)
+
+    def __repr__(self) -> str:
+        names = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None]
+        return f"History of {', '.join(names)}, rows: {np.shape(self.step)}"
 
 
 @pytree

@@ -60,7 +60,13 @@ class Result:
         if jnp.ndim(self.status):
             names, counts = np.unique(np.asarray(self.status), return_counts=True)
             return ", ".join(f"{n} {Status(s).name}" for s, n in zip(names, counts, strict=True))
-        return Status(int(self.status)).message
+        said = Status(int(self.status)).message
+        if int(self.at_step) == int(self.steps):
+            return said
+        if self.status == Status.MAX_STEPS and int(self.at_step) == 0:
+            return _NEVER_FELL
+        # The tests are made on the last iterate; the one returned is another.
+        return f"{said} The iterate of step {int(self.at_step):,} is returned."
 
     @property
     def converged(self) -> Any:
@@ -104,6 +110,12 @@ class Result:
             for name, value in self.rows()
         )
         return f"<table>{rows}</table><p>{html.escape(self.message)}</p>"
+
+
+_NEVER_FELL = (
+    "All steps were made, but the loss never fell below that of the start, which is returned. "
+    "Try a learning rate 3 to 10 times lower."
+)
 
 
 def _is_concrete(result: Result) -> bool:

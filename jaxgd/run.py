@@ -63,7 +63,7 @@ class Run:
     journal: Journal
     max_steps: int
     rule: str
-    """The names of its rules: a state of others is refused."""
+    """The names of its rules, for its state."""
     compile_seconds: float
     kept_before: Best | None = None
     first_step: int = 0
@@ -111,10 +111,6 @@ class Run:
 
     def _continue(self, state: State, caller: Caller) -> Ongoing:
         fresh = self.program.fresh
-        if state.rule != self.rule:
-            raise ValueError(
-                f"state belongs to another run: one of {state.rule}, got the rule {self.rule}"
-            )
         carry = _adapted(state.carry, fresh.carry)
         self.first_step = int(carry.step)
         lowest = None

@@ -46,7 +46,7 @@ _MESSAGES = {
     Status.CONVERGED_PARAMS: "Converged: no parameter moves by more than xtol.",
     Status.MAX_STEPS: (
         "All max_steps steps were made. If the loss was still falling, give more steps "
-        "(state=result.state continues this run) or a higher learning rate."
+        "(state=result.state with a higher max_steps continues this run) or a higher learning rate."
     ),
     Status.NON_FINITE: (
         "The loss or its gradient became NaN or infinite; an iterate from before is returned. "

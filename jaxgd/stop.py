@@ -35,6 +35,10 @@ class Stop:
     ends the run when it has `patience` of them. Under bounds, g is the projected gradient
     clip(x - g) - x. All numbers are traced: another tolerance compiles nothing anew.
 
+    A step at a rate of 0, such as the first of a Warmup from 0 and all after the end of a
+    CosineDecay, moves nothing, which meets ftol, frtol and xtol: give `patience`, or a rate that
+    stays above 0.
+
     Reference: Gill, Murray and Wright (1981), Practical Optimization, section 8.2.3.
 
     Example:

@@ -19,7 +19,7 @@ __all__ = ["command_line"]
 _EXAMPLES = """\b
 Examples:
   jaxgd run rosenbrock --gtol 1e-4 --out results
-  jaxgd run fit.py:loss --rule yogi --schedule "CosineDecay(0.1, steps=1000)"
+  jaxgd run fit.py:loss --schedule "CosineDecay(0.1, 500)" --max-steps 500
 """
 
 

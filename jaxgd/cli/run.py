@@ -55,7 +55,7 @@ def run(what: str, **given: Any) -> int:
     with refusing(target.file):
         result = job.run(target)
     status = Status(int(result.status))
-    message = _MESSAGES.get(status, status.message)
+    message = result.message.replace(status.message, _MESSAGES.get(status, status.message))
     rule = ", then ".join(map(repr, (*job.transforms, job.rule)))
     rows = [("target", what), ("rule", rule), *result.rows(), ("precision", _precision(result))]
     if job.out is not None:

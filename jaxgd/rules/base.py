@@ -206,8 +206,8 @@ def chain(*parts: Any) -> Chain:
     """Gradient transforms followed by one update rule, as one rule.
 
     Args:
-      *parts: any number of transforms (`ClipByGlobalNorm`, `ClipByValue`, `WeightDecay`), and last
-        the rule.
+      *parts: any number of transforms (`ClipByGlobalNorm`, `ClipByValue`, `WeightDecay`, or a class
+        of your own with `init`, `update` and `transforms_gradients = True`), and last the rule.
 
     Returns:
       A rule.

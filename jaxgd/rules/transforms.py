@@ -95,7 +95,7 @@ def _cut(h: Any, g: jax.Array) -> tuple[jax.Array]:
 
 @pytree
 class WeightDecay:
-    """L2 regularisation: the gradient of (rate / 2) |x|^2 is added.
+    """L2 regularisation: the gradient of (rate / 2) sum(x^2) is added.
 
         g = g + rate x
 
