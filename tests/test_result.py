@@ -68,3 +68,26 @@ def test_a_failure_survives_pickling():
     assert str(again) == str(failure.value)
     assert again.result.status == gd.Status.NON_FINITE
     np.testing.assert_array_equal(again.result.params, [-1, -1])
+
+
+def test_the_message_fits_the_run():
+    def valley(x):
+        return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    start = np.array([-1.2, 1.0], np.float32)
+    high = gd.minimize(valley, start, gd.Adam(100.0), 200)
+    assert high.message.startswith("All steps were made, but the loss never fell below that of the")
+    low = gd.minimize(valley, start, gd.Adam(1e-3), 200)
+    assert low.message == gd.Status.MAX_STEPS.message
+    assert "higher max_steps" in low.message
+    losses = gd.minimize(bowl, np.zeros(1), gd.Momentum(0.1), 40).history.loss
+    rising = int(np.argmax(np.diff(losses) > 0)) + 1
+    beyond = gd.minimize(bowl, np.zeros(1), gd.Momentum(0.1), rising)
+    assert 0 < beyond.at_step < beyond.steps
+    returned = f"The iterate of step {int(beyond.at_step)} is returned."
+    assert beyond.message == f"{gd.Status(int(beyond.status)).message} {returned}"
+
+
+def test_a_history_is_shown_in_a_line():
+    history = gd.minimize(bowl, np.zeros(1), gd.Adam(0.1), 40).history
+    assert repr(history) == "History of step, loss, grad_norm, learning_rate, rows: (41,)"
