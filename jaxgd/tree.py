@@ -32,10 +32,17 @@ def real_dtype(dtype: Any) -> np.dtype[Any]:
 def where(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
     """`yes` if the scalar `condition` holds, else `no`."""
     if len(jax.tree.leaves(no)) > FEW:
-        # A select for each leaf is a kernel for each, fused with all that leads to it: with many
-        # leaves they take minutes to compile. Under vmap this is a select too.
-        return lax.cond(condition, lambda yes, _: yes, lambda _, no: no, yes, no)
+        return choose(condition, yes, no)
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def choose(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
+    """The same by a copy of the whole tree; under vmap it is a select as well.
+
+    A select for each leaf is a kernel for each, fused with all that leads to it, and with many
+    leaves they take minutes to compile.
+    """
+    return lax.cond(condition, lambda yes, _: yes, lambda _, no: no, yes, no)
 
 
 FEW = 12

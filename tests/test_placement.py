@@ -1,5 +1,6 @@
 """Where arrays lie, and JAX's own guards: neither may break a run."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -75,11 +76,5 @@ ON_TWO_DEVICES = """
 
 def test_arrays_stay_where_the_user_put_them():
     code = textwrap.dedent(ON_TWO_DEVICES)
-    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=_environment(environment))
-
-
-def _environment(more):
-    import os
-
-    return os.environ | more
+    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | two)

@@ -146,11 +146,11 @@ def _chunk(descent: Descent, sizes: Sizes, s: _Pass, goal: Goal) -> _Pass:
     ended = ~put_off & (status != Status.RUNNING)
     valid = jnp.where(put_off, 0, jnp.where(ended, at + 1, length))
     accepted = ~put_off & ~ended
-    after = _choose(accepted, dataclasses.replace(after, tally=tally), start)
+    after = tree.choose(accepted, dataclasses.replace(after, tally=tally), start)
     moved = dataclasses.replace(
         _with_best(run, rows, jnp.where(status == Status.NON_FINITE, at, valid)),
         carry=after,
-        before=_choose(accepted, start, run.before),
+        before=tree.choose(accepted, start, run.before),
         status=status,
         steps=jnp.where(ended, start.step + at, after.step),
         careful=jnp.where(again, start.step + length, run.careful),
@@ -265,14 +265,9 @@ def _with_best(run: Ongoing, rows: Row, valid: jax.Array) -> Ongoing:
     lower = low < run.lowest
     return dataclasses.replace(
         run,
-        best=_choose(lower, run.carry, run.best),
+        best=tree.choose(lower, run.carry, run.best),
         lowest=jnp.where(lower, low, run.lowest),
     )
-
-
-def _choose(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
-    """One of two trees, copied: a kernel of its own to select each leaf takes long to compile."""
-    return lax.cond(condition, lambda yes, _: yes, lambda _, no: no, yes, no)
 
 
 def _shapes(descent: Descent, carry: Carry) -> Row:
