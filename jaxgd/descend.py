@@ -10,34 +10,15 @@ from jax import lax
 
 from jaxgd import tree
 from jaxgd.canonical import as_count
-from jaxgd.loop import Carry, Descent, checked_keep, unguarded
+from jaxgd.loop import Descent, checked_keep, unguarded
 from jaxgd.problem import pose
-from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, History, Record, Row, checked_record
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of, rates_from
 from jaxgd.status import Status
 from jaxgd.stop import Stop, checked_stop
 from jaxgd.tree import PyTree
-
-
-@pytree
-class Kept:
-    """The iterate that would be returned if the run ended here."""
-
-    x: PyTree
-    loss: jax.Array
-    grad_norm: jax.Array
-    step: jax.Array
-
-
-@pytree
-class _Walk:
-    """What `descend` carries from step to step."""
-
-    carry: Carry
-    status: jax.Array
-    kept: Kept
+from jaxgd.walk import End, Walk, set_out, walk_on
 
 
 def descend(
@@ -102,38 +83,34 @@ def descend(
         return _result(descent, walk, rows)
 
 
-def _walk(descent: Descent, x: PyTree, steps: int, keep: str) -> tuple[_Walk, Row]:
+def _walk(descent: Descent, x: PyTree, steps: int, keep: str) -> tuple[Walk, Row]:
     """Scan the steps; on the last row of a deterministic loss no update is made."""
-    carry = jax.tree.map(jnp.asarray, descent.begin(x))
-    loss, grads = jax.eval_shape(descent.evaluate, carry)
-    nan = jnp.full((), jnp.nan, loss.dtype)
-    norm = jnp.full((), jnp.nan, jax.eval_shape(tree.max_norm, grads).dtype)
-    kept = Kept(carry.x, nan, norm, jnp.zeros((), jnp.int32))
-    walk = _Walk(carry, jnp.full((), Status.RUNNING, jnp.int32), kept)
-    length = steps if descent.problem.stochastic else steps + 1
+    end = End(steps, steps if descent.problem.stochastic else steps + 1)
 
-    def body(walk: _Walk, _: None) -> tuple[_Walk, Row]:
-        return _masked_step(descent, walk, steps, keep)
+    def body(walk: Walk, _: None) -> tuple[Walk, Row]:
+        running = walk.status == Status.RUNNING
+        walk, row = walk_on(descent, walk, end, keep)
+        return walk, jax.tree.map(lambda leaf: _blanked(running, leaf), row)
 
-    return _scan_in_chunks(body, walk, length)
+    return _scan_in_chunks(body, set_out(descent, x, with_norm=True), end.rows)
 
 
 CHUNK = 128
 
 
-def _scan_in_chunks(body: Any, walk: _Walk, length: int) -> tuple[_Walk, Row]:
+def _scan_in_chunks(body: Any, walk: Walk, length: int) -> tuple[Walk, Row]:
     """lax.scan that stacks rows in two levels.
 
     A flat scan that stacks many scalars is slow on jax 0.10 and quadratic in its length on 0.11.
     """
     if length <= CHUNK:
-        flat: tuple[_Walk, Row] = lax.scan(body, walk, None, length=length)
+        flat: tuple[Walk, Row] = lax.scan(body, walk, None, length=length)
         return flat
     chunks = -(-length // CHUNK)
     even = -(-length // chunks)
 
-    def chunk(walk: _Walk, _: None) -> tuple[_Walk, Row]:
-        done: tuple[_Walk, Row] = lax.scan(body, walk, None, length=even)
+    def chunk(walk: Walk, _: None) -> tuple[Walk, Row]:
+        done: tuple[Walk, Row] = lax.scan(body, walk, None, length=even)
         return done
 
     # The last chunk may be longer than what is left: an ended run's steps change nothing.
@@ -141,36 +118,11 @@ def _scan_in_chunks(body: Any, walk: _Walk, length: int) -> tuple[_Walk, Row]:
     return walk, jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:])[:length], rows)
 
 
-def _masked_step(descent: Descent, walk: _Walk, steps: int, keep: str) -> tuple[_Walk, Row]:
-    carry, running = walk.carry, walk.status == Status.RUNNING
-    if descent.problem.stochastic:
-        running &= carry.step < steps
-    loss, grads = descent.evaluate(carry)
-    row = descent.observe(carry, loss, grads)
-    norm = tree.max_norm(descent.problem.projected(carry.x, grads, descent.inputs))
-    finite = jnp.isfinite(loss) & jnp.isfinite(tree.max_norm(grads))
-    tally, status = descent.test(carry.tally, row)
-    if not descent.problem.stochastic:
-        out_of_steps = (status == Status.RUNNING) & (carry.step >= steps)
-        status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
-    status = jnp.where(finite, status, jnp.int32(Status.NON_FINITE))
-    better = finite | (carry.step == 0)
-    if keep == "best":
-        better &= ~(loss >= walk.kept.loss)
-    here = Kept(carry.x, loss, norm, carry.step)
-    kept = tree.where(running & better, here, walk.kept)
-    goes_on = running & (status == Status.RUNNING)
-    following = tree.where(goes_on, descent.update(carry, loss, grads, tally), carry)
-    status = jnp.where(running, status, walk.status)
-    shown = jax.tree.map(lambda leaf: _blanked(running, leaf), row)
-    return _Walk(following, status, kept), shown
-
-
 def _blanked(shown: jax.Array, leaf: jax.Array) -> jax.Array:
     return jnp.where(shown, leaf, jnp.full_like(leaf, jnp.nan))
 
 
-def _result(descent: Descent, walk: _Walk, rows: Row) -> Result:
+def _result(descent: Descent, walk: Walk, rows: Row) -> Result:
     problem, inputs, kept = descent.problem, descent.inputs, walk.kept
     status, at_step, x = walk.status, kept.step, kept.x
     if problem.stochastic:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree, static
-from jaxgd.rules.base import by_leaf, magnitudes, no_weight, none_yet, square, weigh, zeros
+from jaxgd.rules.base import by_leaf, larger, magnitudes, no_weight, none_yet, square, weigh, zeros
 from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree, root
 
@@ -59,7 +59,7 @@ def moments(h: Any, g: Any, m: Any, v: Any) -> tuple[Any, Any]:
 
 def divisor(h: Any, v: Any, *v_max: Any) -> Any:
     """v_hat = c2 v, or with AMSGrad the largest one so far."""
-    return jnp.maximum(v_max[0], h.c2 * v) if v_max else h.c2 * v
+    return larger(v_max[0], h.c2 * v) if v_max else h.c2 * v
 
 
 def adam_step(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree
-from jaxgd.rules.base import by_leaf, magnitudes, no_weight, none_yet, weigh, zeros
+from jaxgd.rules.base import by_leaf, larger, magnitudes, no_weight, none_yet, weigh, zeros
 from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree
 
@@ -62,7 +62,7 @@ class AdaMax:
 
         def equations(h: Any, g: Any, m: Any, v: Any) -> Any:
             m = h.b1 * m + (1 - h.b1) * g
-            v = jnp.maximum(h.b2 * v, jnp.abs(g) + h.eps)
+            v = larger(h.b2 * v, jnp.abs(g) + h.eps)
             u = -h.rate * m / v
             return u, m, v
 

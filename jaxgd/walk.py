@@ -1,0 +1,101 @@
+"""A run that ends by itself: one step with its tests, after which an ended run stands still.
+
+Only the iterate and the step count stand still; what else the step carries runs on, unread. That
+makes the step cheap where it is vmapped and every choice is made for all runs at once.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxgd import tree
+from jaxgd.loop import Carry, Descent
+from jaxgd.pytree import pytree
+from jaxgd.record import Row
+from jaxgd.status import Status
+from jaxgd.tree import PyTree
+
+
+@pytree
+class Kept:
+    """The iterate that would be returned if the run ended here."""
+
+    x: PyTree
+    loss: jax.Array
+    grad_norm: Any
+    """None where nobody asks for it."""
+    step: jax.Array
+
+
+@pytree
+class Walk:
+    """A run from step to step."""
+
+    carry: Carry
+    status: jax.Array
+    kept: Kept
+
+
+@pytree
+class End:
+    """Where runs end at the latest, in numbers that may be traced."""
+
+    steps: Any
+    """Updates made when they are used up."""
+    rows: Any
+    """Rows that are evaluated: one more than the steps, if the last iterate is evaluated too."""
+
+
+def set_out(descent: Descent, x: PyTree, *, with_norm: bool) -> Walk:
+    """A run at its start `x`."""
+    carry = jax.tree.map(jnp.asarray, descent.begin(x))
+    loss, grads = jax.eval_shape(descent.evaluate, carry)
+    nan, norm = jnp.full((), jnp.nan, loss.dtype), None
+    if with_norm:
+        norm = jnp.full((), jnp.nan, jax.eval_shape(tree.max_norm, grads).dtype)
+    kept = Kept(carry.x, nan, norm, jnp.zeros((), jnp.int32))
+    return Walk(carry, jnp.full((), Status.RUNNING, jnp.int32), kept)
+
+
+def walk_on(descent: Descent, walk: Walk, end: End, keep: str) -> tuple[Walk, Row]:
+    """One step: evaluate, test, remember, update. A run that has ended, or has no row left, stays.
+
+    Args:
+      descent: what is minimised, and how.
+      walk: the run.
+      end: where it ends at the latest.
+      keep: "best" or "last".
+
+    Returns:
+      The run after the step, and its row, which means nothing for a run that stays.
+    """
+    carry, kept = walk.carry, walk.kept
+    running = (walk.status == Status.RUNNING) & (carry.step < end.rows)
+    loss, grads = descent.evaluate(carry)
+    row = descent.observe(carry, loss, grads)
+    norm, finite = _judged(descent, kept, carry, loss, grads)
+    tally, status = descent.test(carry.tally, row)
+    out_of_steps = (status == Status.RUNNING) & (carry.step >= end.steps)
+    status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
+    status = jnp.where(finite, status, jnp.int32(Status.NON_FINITE))
+    better = finite | (carry.step == 0)
+    if keep == "best":
+        better &= ~(loss >= kept.loss)
+    kept = tree.where(running & better, Kept(carry.x, loss, norm, carry.step), kept)
+    goes_on = running & (status == Status.RUNNING)
+    after = descent.update(carry, loss, grads, tally)
+    x, step = tree.where(goes_on, (after.x, after.step), (carry.x, carry.step))
+    status = jnp.where(running, status, walk.status)
+    return Walk(dataclasses.replace(after, x=x, step=step), status, kept), row
+
+
+def _judged(
+    descent: Descent, kept: Kept, carry: Carry, loss: jax.Array, grads: PyTree
+) -> tuple[Any, jax.Array]:
+    """The gradient norm if it is kept, and whether loss and gradient are finite."""
+    if kept.grad_norm is None:
+        return None, jnp.isfinite(loss) & tree.has_only_finite(grads)
+    norm = tree.max_norm(descent.problem.projected(carry.x, grads, descent.inputs))
+    return norm, jnp.isfinite(loss) & jnp.isfinite(tree.max_norm(grads))
