@@ -146,6 +146,7 @@ def test_dtype_is_kept(landscape: Landscape, dtype: str) -> None:
         ("levy", {}, [0, 0], 0.6875 + 0.625 * math.sin(0.75 * math.pi + 1) ** 2, 1e-12),
         ("michalewicz", {}, [math.pi / 2, math.pi / 2], -1 - 2**-10, 1e-12),
         ("michalewicz", {}, [2.20290552, 1.57079633], -1.80130341, 1e-5),
+        ("influenza", {}, [0, 0, -80, 0], 23184 + 13 / 14, 1e-12),  # nobody is infected
     ],
 )
 def test_formula(

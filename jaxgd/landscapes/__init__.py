@@ -9,6 +9,7 @@ array([-1.2,  1. , -1.2])
 from typing import Any
 
 from .base import Landscape
+from .influenza import Influenza
 from .michalewicz import Michalewicz
 from .multimodal import Ackley, Griewank, Levy, Rastrigin, StyblinskiTang
 from .polynomial import Beale, Booth, Himmelblau, Quadratic, Rosenbrock
@@ -21,6 +22,7 @@ __all__ = [
     "Booth",
     "Griewank",
     "Himmelblau",
+    "Influenza",
     "Landscape",
     "Levy",
     "LinearRegression",
@@ -46,6 +48,7 @@ _BY_NAME: dict[str, type[Landscape]] = {
     "griewank": Griewank,
     "levy": Levy,
     "michalewicz": Michalewicz,
+    "influenza": Influenza,
 }
 
 LANDSCAPES: dict[str, type[Any]] = {**_BY_NAME}
