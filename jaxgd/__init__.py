@@ -1,9 +1,14 @@
 """jaxgd: gradient descent on any differentiable JAX loss, from one call."""
 
-from jaxgd import engines, landscapes
+from jaxgd import engines, landscapes, starts
+from jaxgd.axes import Axes
 from jaxgd.descend import descend
+from jaxgd.grid import Grid, grid, product
+from jaxgd.many import minimize_many, multistart, sweep
+from jaxgd.minima import Minimum
 from jaxgd.minimize import minimize
 from jaxgd.pytree import number, pytree, static
+from jaxgd.races import Halving, Rediscovered
 from jaxgd.record import History, Record
 from jaxgd.result import Result
 from jaxgd.rules import (
@@ -25,6 +30,7 @@ from jaxgd.rules import (
     Yogi,
     chain,
 )
+from jaxgd.runs import Runs
 from jaxgd.schedules import (
     Constant,
     CosineDecay,
@@ -49,6 +55,7 @@ __all__ = [
     "AdaMax",
     "Adam",
     "AdamW",
+    "Axes",
     "ClipByGlobalNorm",
     "ClipByValue",
     "Constant",
@@ -56,10 +63,13 @@ __all__ = [
     "CosineRestarts",
     "ExponentialDecay",
     "GradientDescent",
+    "Grid",
+    "Halving",
     "History",
     "InverseTimeDecay",
     "Join",
     "Lion",
+    "Minimum",
     "Momentum",
     "NAdam",
     "OneCycle",
@@ -68,8 +78,10 @@ __all__ = [
     "RAdam",
     "RMSProp",
     "Record",
+    "Rediscovered",
     "Result",
     "RunFailed",
+    "Runs",
     "Status",
     "Stop",
     "Warmup",
@@ -79,9 +91,15 @@ __all__ = [
     "chain",
     "descend",
     "engines",
+    "grid",
     "landscapes",
     "minimize",
+    "minimize_many",
+    "multistart",
     "number",
+    "product",
     "pytree",
+    "starts",
     "static",
+    "sweep",
 ]

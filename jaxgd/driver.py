@@ -64,7 +64,7 @@ class Look:
         began, compiled, function = time.perf_counter(), self._compiled, self._function
         if compiled is None:
             assert function is not None
-            compiled = self._compiled = _traced(function, *args)()
+            compiled = self._compiled = prepared(function, *args)()
             self._function = None
             return compiled(*args), time.perf_counter() - began
         return compiled(*args), 0.0
@@ -88,20 +88,36 @@ def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
     """The compiled program for a run, from the shelf or made now; and the seconds that took."""
     _, rule_numbers, rule_layout = divide(job.rule, traced_or_static, is_leaf=is_foreign)
     numbers = Numbers(rule_numbers, job.stop, job.inputs)
-    leaves, treedef = jax.tree.flatten((job.x, numbers.leaves()))
+    form = (job.problem, rule_layout, (job.keep, job.record, job.engine))
+    values = (job.x, numbers.leaves())
+    program, seconds = kept_or_made(loss, form, values, lambda: _compile(job, rule_layout, numbers))
+    return program, numbers, seconds
+
+
+def kept_or_made(
+    loss: Any, form: tuple[Problem, Layout, Any], values: Any, make: Callable[[], Any]
+) -> tuple[Any, float]:
+    """A program from the loss's shelf, or made now; and the seconds that took.
+
+    Args:
+      loss: the user's function.
+      form: how it is called, the layout of the update rule, and what else the program depends on.
+      values: all that is traced, for one run.
+      make: makes the program.
+    """
+    problem, rule, switches = form
+    leaves, treedef = jax.tree.flatten(values)
     shelf, method = shelf_of(loss)
-    problem = job.problem
-    layouts = tuple(map(key_of, (problem.params, problem.args, rule_layout)))
-    switches = (problem.has_aux, problem.stochastic, problem.bounded, job.keep)
-    form = (layouts, switches, job.record, job.engine, treedef, method)
-    key = (form, tuple(map(_kind, leaves)), tuple(map(_option, _OPTIONS)))
+    layouts = tuple(map(key_of, (problem.params, problem.args, rule)))
+    called = (problem.has_aux, problem.stochastic, problem.bounded, switches, treedef, method)
+    key = (layouts, called, tuple(map(_kind, leaves)), tuple(map(option, _OPTIONS)))
     program = shelf.get(key)
     if program is not None:
-        return program, numbers, 0.0
+        return program, 0.0
     began = time.perf_counter()
-    program = _compile(job, rule_layout, numbers)
+    program = make()
     shelf.put(key, program)
-    return program, numbers, time.perf_counter() - began
+    return program, time.perf_counter() - began
 
 
 _OPTIONS = (
@@ -117,7 +133,8 @@ _OPTIONS = (
 """JAX's options that change what a function compiles to."""
 
 
-def _option(name: str) -> Any:
+def option(name: str) -> Any:
+    """The value of one of JAX's options; None in a release that lacks it."""
     return getattr(jax.config, name, None)
 
 
@@ -137,10 +154,10 @@ def is_placed(leaf: Any) -> bool:
 def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     # Parts of the job, since what is compiled must not keep all of it alive.
     x, record, keep, engine = job.x, job.record, job.keep, job.engine
-    traced, jaxpr = job.problem.traced(x, numbers.inputs)
+    problem, jaxpr = job.problem.traced(x, numbers.inputs)
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
-        return Descent(traced, inputs, rule_layout.merge((), rule), stop, record)
+        return Descent(problem, inputs, rule_layout.merge((), rule), stop, record)
 
     def begin(x: PyTree, *values: Any) -> Ongoing:
         d = descent(*values)
@@ -151,14 +168,14 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
 
     # Not by way of the rule: this is kept until it is needed, with all that it leads to.
     def look(x: PyTree, step: Any, inputs: Inputs) -> Any:
-        loss, grads = traced.evaluate(x, inputs, step)
-        norm = max_norm(traced.projected(x, grads, inputs))
-        return loss, norm, traced.call(x, inputs, step)[1]
+        loss, grads = problem.evaluate(x, inputs, step)
+        norm = max_norm(problem.projected(x, grads, inputs))
+        return loss, norm, problem.call(x, inputs, step)[1]
 
     placed = any(map(is_placed, jax.tree.leaves((x, numbers.inputs))))
     # What is not used is kept then, since it says on which device the rest must lie. Not always:
     # on jax 0.12 what a loss captured would live on.
-    begun = _traced(begin, x, *numbers.leaves(), keep_unused=placed)
+    begun = prepared(begin, x, *numbers.leaves(), keep_unused=placed)
     fresh = jax.eval_shape(begin, x, *numbers.leaves())
     snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
@@ -172,8 +189,8 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
         return engine.advance(descent(*values), sizes, ongoing, goal)
 
     goal, values = Goal.of(0), numbers.leaves()
-    moved = _traced(run, fresh, goal, *values, donate=0, **options)
-    rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not traced.has_aux
+    moved = prepared(run, fresh, goal, *values, donate=0, **options)
+    rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
     later = None if rows_have_all else Look(look)
     return Program(begun(), moved(), later, fresh, sizes, engine.described(sizes))
 
@@ -189,12 +206,12 @@ def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, dict[str, Any], Any]:
     return there, {"out_shardings": (shardings, None)}, lambda: begin
 
 
-def _traced(function: Any, *args: Any, donate: Any = (), **options: Any) -> Any:
+def prepared(function: Any, *args: Any, donate: Any = (), **options: Any) -> Any:
     """Trace `function` now, so that what is wrong with it is said; the answer compiles it.
 
     Under `jax.disable_jit` it stays as it is.
     """
-    if _option("jax_disable_jit"):
+    if option("jax_disable_jit"):
         return lambda: function
     traced = jax.jit(function, donate_argnums=donate, **options).trace(*args)
     if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
@@ -217,7 +234,7 @@ class _Quiet:
 
     def __call__(self, *args: Any) -> Any:
         """Call it."""
-        if not any(map(_option, _GUARDS)):
+        if not any(map(option, _GUARDS)):
             return self._compiled(*args)
         with unguarded():
             return self._compiled(*args)

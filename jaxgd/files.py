@@ -17,13 +17,12 @@ from typing import IO, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import dtypes
 
 from jaxgd.canonical import is_number
 from jaxgd.pytree import is_pytree
 from jaxgd.result import Result
 from jaxgd.status import Status
-from jaxgd.tree import PyTree
+from jaxgd.tree import PyTree, is_key
 
 MOST_NUMBERS_IN_JSON = 1000
 
@@ -100,18 +99,13 @@ def named_params(params: PyTree) -> dict[str, np.ndarray[Any, Any]]:
     return {
         "params" + jax.tree_util.keystr(path): _portable(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-        if is_number(leaf) or _is_key(leaf)
+        if is_number(leaf) or is_key(leaf)
     }
-
-
-def _is_key(leaf: Any) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, dtypes.prng_key)
 
 
 def _portable(leaf: Any) -> np.ndarray[Any, Any]:
     """A leaf in a dtype that NumPy alone can read: bfloat16 and its like become float32."""
-    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
     if array.dtype.isbuiltin == 1:
         return array
     return array.astype(np.float32 if jnp.issubdtype(array.dtype, np.floating) else np.int32)

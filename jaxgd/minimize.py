@@ -112,12 +112,12 @@ def minimize(
     stop = checked_stop(stop, stochastic=problem.stochastic)
     keep = checked_keep(keep, stochastic=problem.stochastic)
     record = checked_record(record)
-    rule, engine = canonical_rule(rule), _checked_engine(engine)
+    rule, engine = canonical_rule(rule), checked_engine(engine)
     if state is not None and state.rule != name_of(rule):
         raise ValueError(
             f"state belongs to another run: one of {state.rule}, got the rule {name_of(rule)}"
         )
-    _check_host_options(callback, time_limit, progress=progress, throw=throw)
+    check_host_options(callback, time_limit, progress=progress, throw=throw)
     job = Job(problem, x, inputs, rule, stop, record, keep, engine)
     with catching_interrupts() as interruption:
         program, numbers, compile_seconds = program_for(loss, job)
@@ -144,7 +144,8 @@ def _check_state(state: Any, max_steps: int) -> None:
         )
 
 
-def _checked_engine(engine: Any) -> Plain:
+def checked_engine(engine: Any) -> Plain:
+    """The engine that was asked for, or the one by default."""
     if engine is None:
         return Plain()
     if not isinstance(engine, Plain):
@@ -152,7 +153,8 @@ def _checked_engine(engine: Any) -> Plain:
     return engine.checked()
 
 
-def _check_host_options(callback: Any, time_limit: Any, **switches: Any) -> None:
+def check_host_options(callback: Any, time_limit: Any, **switches: Any) -> None:
+    """Check what is looked at between calls; the switches are True or False."""
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name} must be True or False, got {value!r}")

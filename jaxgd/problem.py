@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import dtypes
 
 from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_number
@@ -20,6 +19,7 @@ from jaxgd.tree import (
     PyTree,
     divide,
     is_concrete,
+    is_key,
     leaf_kind,
     path_of,
     strong,
@@ -230,7 +230,7 @@ def _checked_key(key: Any) -> Any:
     if key is None:
         return None
     dtype, shape = getattr(key, "dtype", None), np.shape(key) if hasattr(key, "shape") else None
-    typed = dtype is not None and jnp.issubdtype(dtype, dtypes.prng_key) and shape == ()
+    typed = is_key(key) and shape == ()
     raw = dtype == np.uint32 and shape == _raw_key_shape(
         getattr(jax.config, "jax_default_prng_impl", None)
     )

@@ -81,7 +81,7 @@ class History:
 class Row:
     """What is seen of one iterate, None for what nobody needs."""
 
-    loss: jax.Array
+    loss: Any
     grad_norm: Any
     move: Any
     params: PyTree

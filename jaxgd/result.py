@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgd.canonical import is_number
 from jaxgd.pytree import pytree, static
 from jaxgd.record import History
 from jaxgd.status import Status
-from jaxgd.tree import PyTree
+from jaxgd.tree import PyTree, brief
 
 
 @pytree
@@ -89,7 +88,7 @@ class Result:
         ]
         if int(self.at_step) != int(self.steps):
             shown.append(("returned iterate", f"step {int(self.at_step):,}"))
-        shown.append(("params", _brief(self.params)))
+        shown.append(("params", brief(self.params)))
         if self.run_seconds is not None and self.compile_seconds is not None:
             shown.append(("compile time", f"{self.compile_seconds:.3f} s"))
             shown.append(("run time", f"{self.run_seconds:.3f} s"))
@@ -98,18 +97,27 @@ class Result:
     def __repr__(self) -> str:
         if not _is_concrete(self):
             return f"Result(params={self.params}, loss={self.loss}, status={self.status}, ...)"
-        lines = [f"{name:<17} {value}" for name, value in self.rows()]
-        return "\n".join([*lines, self.message])
+        return f"{table(self.rows())}\n{self.message}"
 
     def _repr_html_(self) -> str:
         if not _is_concrete(self):
             return f"<pre>{html.escape(repr(self))}</pre>"
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
-            for name, value in self.rows()
-        )
-        return f"<table>{rows}</table><p>{html.escape(self.message)}</p>"
+        return f"{html_table(self.rows())}<p>{html.escape(self.message)}</p>"
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Names and values, which may have several lines, as text."""
+    return "\n".join(f"{name:<17} " + value.replace("\n", "\n" + 18 * " ") for name, value in rows)
+
+
+def html_table(rows: list[tuple[str, str]]) -> str:
+    """The same for a notebook."""
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        f"<td style='text-align:left'>{html.escape(value).replace(chr(10), '<br>')}</td></tr>"
+        for name, value in rows
+    )
+    return f"<table>{cells}</table>"
 
 
 _NEVER_FELL = (
@@ -123,18 +131,3 @@ def _is_concrete(result: Result) -> bool:
     shown = (result.loss, result.grad_norm, result.steps, result.at_step, result.status)
     arrays = np.ndarray | np.generic | jax.Array
     return all(isinstance(a, arrays) and not isinstance(a, jax.core.Tracer) for a in shown)
-
-
-def _brief(params: PyTree) -> str:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    numeric = [(path, leaf) for path, leaf in leaves if is_number(leaf)]
-    numeric = [(path, np.asarray(leaf)) for path, leaf in numeric]
-    if sum(leaf.size for _, leaf in numeric) <= 8:
-        parts = [
-            (jax.tree_util.keystr(path) + " " + np.array2string(leaf, precision=6))
-            for path, leaf in numeric
-        ]
-        return ", ".join(part.strip() for part in parts)
-    count = sum(leaf.size for _, leaf in numeric)
-    word = "array" if len(numeric) == 1 else "arrays"
-    return f"{count:,} numbers in {len(numeric)} {word}"

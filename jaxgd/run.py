@@ -18,6 +18,7 @@ from jaxgd.progress import Bar
 from jaxgd.pytree import pytree, static
 from jaxgd.record import NOTHING
 from jaxgd.result import Result
+from jaxgd.schedules import rate_at
 from jaxgd.signals import Interruption
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
@@ -93,8 +94,7 @@ class Run:
                 return Status.TIME_LIMIT
             return Status.RUNNING
 
-        rate = self.journal.rate
-        bar = Bar(self.first_step, self.max_steps, rate) if watch.progress else None
+        bar = Bar(self.first_step, self.max_steps, "steps") if watch.progress else None
         try:
             run, report, status = caller.call_to_end(run, self.first_step, self.journal, between)
             self._show(bar, report)
@@ -138,8 +138,12 @@ class Run:
 
     def _show(self, bar: Bar | None, report: Report) -> None:
         row = self.journal.row(report.first + report.count - 1)
-        if bar is not None and row is not None:
-            bar.show(report.steps, row.loss)
+        if bar is None or row is None:
+            return
+        told, rate = {"loss": f"{float(row.loss):.6g}"}, self.journal.rate
+        if rate is not None:
+            told["rate"] = f"{float(rate_at(rate, report.steps)):.3g}"
+        bar.show(report.steps, told)
 
     def _peek(self, caller: Caller, run: Ongoing, report: Report) -> Result:
         """What a stop right here would return; the run itself is not touched.

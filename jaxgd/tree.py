@@ -232,8 +232,12 @@ def traced_or_static(leaf: Any) -> str:
     """The kind of an argument's leaf: numbers and arrays (keys too) are traced, others static."""
     if isinstance(leaf, bool):
         return "static"
-    is_key = jnp.issubdtype(getattr(leaf, "dtype", np.dtype(object)), dtypes.prng_key)
-    return "held" if is_number(leaf) or is_key else "static"
+    return "held" if is_number(leaf) or is_key(leaf) else "static"
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf holds typed random keys."""
+    return jnp.issubdtype(getattr(leaf, "dtype", np.dtype(object)), dtypes.prng_key)
 
 
 def leaf_kind(leaf: Any, params: PyTree) -> str:
@@ -257,3 +261,14 @@ def leaf_kind(leaf: Any, params: PyTree) -> str:
     if not hasattr(leaf, "dtype") or leaf.dtype in (np.longdouble, np.clongdouble):
         raise TypeError(f"params{path_of(params, leaf)} must be a float, got {leaf!r}")
     return "moving" if jnp.issubdtype(leaf.dtype, np.inexact) else traced_or_static(leaf)
+
+
+def brief(params: PyTree) -> str:
+    """The numbers of a pytree in a few words: all of them if they are few."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    numeric = [(path, np.asarray(leaf)) for path, leaf in leaves if is_number(leaf)]
+    count = sum(leaf.size for _, leaf in numeric)
+    if count > 8:
+        return f"{count:,} numbers in {len(numeric)} array{'s' * (len(numeric) > 1)}"
+    parts = [f"{jax.tree_util.keystr(p)} {np.array2string(a, precision=6)}" for p, a in numeric]
+    return ", ".join(" ".join(part.split()) for part in parts)

@@ -36,6 +36,8 @@ class Walk:
     carry: Carry
     status: jax.Array
     kept: Kept
+    first: jax.Array
+    """The loss at the start; NaN before it is known."""
 
 
 @pytree
@@ -56,7 +58,7 @@ def set_out(descent: Descent, x: PyTree, *, with_norm: bool) -> Walk:
     if with_norm:
         norm = jnp.full((), jnp.nan, jax.eval_shape(tree.max_norm, grads).dtype)
     kept = Kept(carry.x, nan, norm, jnp.zeros((), jnp.int32))
-    return Walk(carry, jnp.full((), Status.RUNNING, jnp.int32), kept)
+    return Walk(carry, jnp.full((), Status.RUNNING, jnp.int32), kept, nan)
 
 
 def walk_on(descent: Descent, walk: Walk, end: End, keep: str) -> tuple[Walk, Row]:
@@ -88,7 +90,8 @@ def walk_on(descent: Descent, walk: Walk, end: End, keep: str) -> tuple[Walk, Ro
     after = descent.update(carry, loss, grads, tally)
     x, step = tree.where(goes_on, (after.x, after.step), (carry.x, carry.step))
     status = jnp.where(running, status, walk.status)
-    return Walk(dataclasses.replace(after, x=x, step=step), status, kept), row
+    first = jnp.where(carry.step == 0, loss, walk.first)
+    return Walk(dataclasses.replace(after, x=x, step=step), status, kept, first), row
 
 
 def _judged(

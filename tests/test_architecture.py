@@ -27,8 +27,13 @@ FLOORS = {
     "stop": 3.0,
     "record": 3.0,
     "bounds": 3.0,
+    "minima": 3.0,
+    "grid": 3.0,
+    "races": 3.0,
     "problem": 3.1,
     "result": 3.1,
+    "axes": 3.1,
+    "runs": 3.2,
     "loop": 4.0,
     "walk": 4.1,
     "descend": 4.2,
@@ -36,12 +41,21 @@ FLOORS = {
     "signals": 6.0,
     "progress": 6.0,
     "programs": 6.0,
+    "lanes": 6.0,
     "driver": 7.0,
     "journal": 7.0,
     "calls": 7.1,
     "run": 7.2,
+    "blocks": 7.1,
+    "ledger": 7.1,
+    "crew": 7.2,
+    "conduct": 7.3,
+    "harvest": 7.3,
     "minimize": 8.0,
+    "job": 8.1,
+    "many": 8.2,
     "landscapes": 9.0,
+    "starts": 9.0,
     "target": 10.0,
     "files": 10.0,
     "cli": 10.1,
@@ -125,10 +139,15 @@ def test_blocks_are_nested_three_deep_at_most(path):
 
 
 def test_the_library_is_read_in_an_evening():
-    """Lines of code, without docstrings, comments and blanks."""
+    """Lines of code up to floor 8, without docstrings, comments and blanks.
+
+    Above it are collections, such as landscapes, and front ends: nobody must read them to know how
+    the library works.
+    """
     count = 0
     for path in MODULES:
-        count += len(ast.unparse(without_docstrings(parsed(path))).splitlines())
+        if FLOORS.get(name_of(path), 0) < 9:
+            count += len(ast.unparse(without_docstrings(parsed(path))).splitlines())
     assert count < 5000
 
 
@@ -167,7 +186,9 @@ def test_no_module_imports_a_peer_or_compiles_where_it_must_not():
 
 def test_the_public_names_are_these():
     expected = {
-        "minimize", "descend", "chain", "pytree", "static", "number",
+        "minimize", "descend", "minimize_many", "multistart", "sweep", "chain",
+        "Axes", "Grid", "grid", "product", "Halving", "Rediscovered", "Runs", "Minimum", "starts",
+        "pytree", "static", "number",
         "Result", "History", "Record", "Stop", "Status", "RunFailed",
         "engines", "landscapes", "__version__",
         *gd.rules.RULES, *gd.rules.TRANSFORMS, *gd.schedules.SCHEDULES,

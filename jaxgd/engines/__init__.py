@@ -2,12 +2,15 @@
 
 from jaxgd.engines.base import SUSPECT, Engine, Goal, Ongoing, Output, Sizes, ongoing_from
 from jaxgd.engines.cost import work_of
+from jaxgd.engines.march import LaneSizes, Load
 from jaxgd.engines.plain import Plain
 
 __all__ = [
     "SUSPECT",
     "Engine",
     "Goal",
+    "LaneSizes",
+    "Load",
     "Ongoing",
     "Output",
     "Plain",

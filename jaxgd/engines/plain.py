@@ -18,6 +18,7 @@ from jax import lax
 from jaxgd import tree
 from jaxgd.canonical import as_count
 from jaxgd.engines.base import SUSPECT, Goal, Ongoing, Output, Sizes
+from jaxgd.engines.march import LaneSizes, Load, lane_sizes, march
 from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, Row, blank, write, write_all
@@ -80,9 +81,15 @@ class Plain:
         chunk = -(-chunk // piece) * piece
         return Sizes(piece, chunk, room + chunk)
 
-    def described(self, sizes: Sizes) -> str:
+    def described(self, sizes: Sizes | LaneSizes) -> str:
         """What ran, for the result."""
         return f"plain(chunk={sizes.chunk})"
+
+    def lane_sizes(self, load: Load, lanes: int | None) -> LaneSizes:
+        """Static lengths of a block of lanes, of which there are as many as suits the device."""
+        return lane_sizes(load, lanes, self.chunk)
+
+    march = staticmethod(march)
 
     def advance(
         self, descent: Descent, sizes: Sizes, run: Ongoing, goal: Goal

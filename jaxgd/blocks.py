@@ -1,0 +1,215 @@
+"""Compiled blocks of lanes: one program for any number of runs, and any numbers in them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from jaxgd.driver import kept_or_made, prepared
+from jaxgd.engines import LaneSizes, Load, Plain, work_of
+from jaxgd.grid import Column
+from jaxgd.lanes import Finished, Form, Lane, Orders, Window, advance
+from jaxgd.loop import Descent
+from jaxgd.problem import Inputs, Problem
+from jaxgd.record import Record
+from jaxgd.rules import is_foreign
+from jaxgd.stop import Stop
+from jaxgd.tree import Layout, PyTree, divide, is_key, traced_or_static
+from jaxgd.walk import End
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyJob:
+    """What is to be run: one run in the one form of each part, and how the others differ."""
+
+    problem: Problem
+    x: PyTree
+    inputs: Inputs
+    rule: Any
+    stop: Stop
+    record: Record
+    keep: str
+    engine: Plain
+    columns: tuple[Column | None, ...]
+    """For each traced leaf its values in the runs, or None if all share one."""
+    lanes: int | None
+    devices: tuple[Any, ...]
+    pauses: bool
+
+    def values(self) -> tuple[Any, Layout]:
+        """All that is traced, for one run, and the layout of the rule."""
+        _, numbers, layout = divide(self.rule, traced_or_static, is_leaf=is_foreign)
+        return (self.x, (numbers, self.stop, self.inputs)), layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A compiled block of lanes on one device, or sharded over several."""
+
+    advance: Callable[..., Any]
+    lanes: Lane
+    """Shapes of all lanes."""
+    finished: Finished
+    """Shapes of one outcome for each lane."""
+    sizes: LaneSizes
+    """Of each device."""
+    engine: str
+    """What runs, in words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A compiled block and the values with which it is called."""
+
+    made: Made
+    shards: int
+    starts: tuple[Column, ...]
+    """The mapped leaves of the params."""
+    own: tuple[Column, ...]
+    """The mapped leaves of all else."""
+    shared: list[Any]
+    """The values that all runs share, on the devices."""
+
+
+def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
+    """The block for a job, from the loss's shelf or compiled now; and the seconds that took."""
+    values, rule_layout = job.values()
+    leaves, treedef = jax.tree.flatten(values)
+    each, everywhere = _shardings(job.devices)
+    shared = [leaf for leaf, c in zip(leaves, job.columns, strict=True) if c is None]
+    shared = jax.device_put(shared, everywhere)
+    mapped = tuple(c is not None for c in job.columns)
+    switches = (job.keep, job.record, job.engine, mapped, job.lanes, job.devices, job.pauses)
+
+    def make() -> Made:
+        return _compile(job, (leaves, treedef), rule_layout, shared, (each, everywhere))
+
+    form = (job.problem, rule_layout, switches)
+    made, seconds = kept_or_made(loss, form, values, make)
+    starts, own = _columns(job)
+    return Block(made, len(job.devices), starts, own, shared), seconds
+
+
+def _columns(job: ManyJob) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
+    """The columns of the params and those of all else."""
+    first = len(jax.tree.leaves(job.x))
+    parts = job.columns[:first], job.columns[first:]
+    starts, own = (tuple(c for c in part if c is not None) for part in parts)
+    return starts, own
+
+
+def _shardings(devices: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Where lanes lie, and where what they share does."""
+    if len(devices) == 1:
+        return (SingleDeviceSharding(devices[0]),) * 2
+    mesh = Mesh(np.array(devices), ("lanes",))
+    split, same = (PartitionSpec(*axes) for axes in (["lanes"], []))  # type: ignore[no-untyped-call]
+    return NamedSharding(mesh, split), NamedSharding(mesh, same)
+
+
+def _compile(
+    job: ManyJob, values: tuple[list[Any], Any], rule: Layout, shared: Any, places: tuple[Any, Any]
+) -> Made:
+    form, work = _form(job, values, rule)
+    count, (starts, own) = len(job.devices), _columns(job)
+
+    def rows(of: tuple[Column, ...], length: int) -> list[Any]:
+        arrays = [column.array for column in of]
+        return [_shape((length, *a.shape[1:]), a.dtype) for a in arrays]
+
+    def lanes(length: int) -> Any:
+        runs = _shape((length,), np.int32)
+        begin = jax.vmap(form.begin, (0, 0, 0, None))
+        return jax.eval_shape(begin, rows(starts, length), rows(own, length), runs, shared)
+
+    sizes = job.engine.lane_sizes(_load(job, lanes(1), rows(starts + own, 1), work), job.lanes)
+    form = dataclasses.replace(form, sizes=sizes)
+    block, room = lanes(count * sizes.lanes), count * sizes.window
+    marks = _shape((count,), np.int32), _shape((count,), np.bool_)
+    walks = lanes(room).walk if job.pauses else None
+    runs = _shape((room,), np.int32)
+    window = Window(runs, rows(starts, room), rows(own, room), walks, *marks)
+    number = np.int32(0)
+    orders = Orders(number, End(number, number), number, number, np.bool_(0))
+    finished = jax.eval_shape(jax.vmap(form.finish, (0, None)), block, shared)
+    each, everywhere = places
+    function = functools.partial(advance, form)
+    if count > 1:
+        split, same = each.spec, everywhere.spec
+        specs = (split, split, same, same)
+        function = jax.shard_map(
+            function, mesh=each.mesh, in_specs=specs, out_specs=split, check_vma=False
+        )
+    where = {"in_shardings": (each, each, everywhere, everywhere), "out_shardings": each}
+    program = prepared(function, block, window, orders, shared, donate=0, **where)()
+    return Made(program, block, finished, sizes, job.engine.described(sizes))
+
+
+def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Form, int]:
+    """How a lane makes its run of mapped and shared values; and the work of one evaluation."""
+    leaves, treedef = values
+    problem, jaxpr = job.problem.traced(job.x, job.inputs)
+    record, first = job.record, len(jax.tree.leaves(job.x))
+    mapped = [column is not None for column in job.columns]
+    impls = [
+        jax.random.key_impl(leaf) if is_mapped and is_key(leaf) else None
+        for leaf, is_mapped in zip(leaves, mapped, strict=True)
+    ]
+    counts = [len(columns) for columns in _columns(job)]
+    key_is_shared = problem.stochastic and job.inputs.key is not None and not _maps_key(job)
+
+    def filled(start: list[Any], own: list[Any], shared: Any) -> Any:
+        sources = iter(shared), iter(start), iter(own)
+        whole = []
+        for i, (is_mapped, impl) in enumerate(zip(mapped, impls, strict=True)):
+            leaf = next(sources[is_mapped + (is_mapped and i >= first)])
+            wrap = impl is not None and leaf is not None
+            whole.append(jax.random.wrap_key_data(leaf, impl=impl) if wrap else leaf)
+        return jax.tree.unflatten(treedef, whole)
+
+    def descent(own: list[Any], shared: Any, run: Any) -> Descent:
+        _, (numbers, stop, inputs) = filled([None] * counts[0], own, shared)
+        if key_is_shared:
+            inputs = dataclasses.replace(inputs, key=jax.random.fold_in(inputs.key, run))
+        return Descent(problem, inputs, rule.merge((), numbers), stop, record)
+
+    def start(mapped: list[Any], shared: Any) -> PyTree:
+        x, _ = filled(mapped, [None] * counts[1], shared)
+        return jax.tree.map(jnp.asarray, x)
+
+    nothing = LaneSizes(1, 1, 1, 0)
+    form = Form(descent, start, job.keep, job.engine, nothing, record, job.pauses)
+    return form, work_of(jaxpr)
+
+
+def _maps_key(job: ManyJob) -> bool:
+    values, _ = job.values()
+    key = job.inputs.key
+    pairs = zip(jax.tree.leaves(values), job.columns, strict=True)
+    return any(leaf is key and column is not None for leaf, column in pairs)
+
+
+def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _load(job: ManyJob, one: Lane, start: PyTree, work: int) -> Load:
+    """What one run asks of the device."""
+    scalar = one.walk.kept.loss.dtype.itemsize
+    params = _bytes(one.walk.carry.x) if job.record.params else 0
+    return Load(
+        job.devices[0].platform,
+        work + sum(leaf.size for leaf in jax.tree.leaves(one.walk.carry)),
+        _bytes(one),
+        _bytes(start) + (_bytes(one.walk) if job.pauses else 0),
+        scalar * (job.record.loss + job.record.grad_norm) + params,
+    )

@@ -1,0 +1,179 @@
+"""The calls of a block of lanes: threads that feed it with starts and write down what ends."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgd.blocks import Block
+from jaxgd.calls import CALL_SECONDS, GROWTH
+from jaxgd.driver import option
+from jaxgd.lanes import IDLE, Lane, Orders, Window
+from jaxgd.ledger import Ledger
+from jaxgd.loop import unguarded
+from jaxgd.status import Status
+from jaxgd.walk import End
+
+LOOK_SECONDS = 0.1
+"""From one look at the clock and at Ctrl-C to the next."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Leg:
+    """A part of the way that runs go together."""
+
+    end: End
+    spent: int
+    """The status of a run that has no row left."""
+    resumed: bool
+    """Whether they have been paused before."""
+
+
+@dataclasses.dataclass
+class Board:
+    """What the caller's thread tells the others."""
+
+    halt: int = Status.RUNNING
+    """The status with which all is to end."""
+    deadline: float | None = None
+
+    def seconds(self) -> float:
+        """How long a call may take."""
+        if self.deadline is None:
+            return CALL_SECONDS
+        return min(CALL_SECONDS, max(0.0, self.deadline - time.perf_counter()))
+
+
+def workers_for(devices: tuple[Any, ...], count: int) -> int:
+    """How many threads call a block: one for each core of a CPU, where XLA uses one for a loop."""
+    if len(devices) > 1 or devices[0].platform != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, count))
+
+
+class Worker:
+    """One thread's block of lanes, with its own queue of runs for each device."""
+
+    def __init__(self, block: Block, ledger: Ledger) -> None:
+        self._block, self._made, self._ledger = block, block.made, ledger
+        self._lanes: Lane = jax.tree.map(_nothing, self._made.lanes)
+        self._lanes = dataclasses.replace(
+            self._lanes, run=np.full(self._made.lanes.run.shape, IDLE, np.int32)
+        )
+        self._rate: float | None = None
+        """Chunks per second as last seen; only the length of calls depends on it."""
+
+    def work(self, queues: list[np.ndarray[Any, Any]], leg: Leg, board: Board) -> None:
+        """Bring the runs of the queues to the end of the leg, or to the halt."""
+        lengths = np.array([len(queue) for queue in queues])
+        taken, budget = np.zeros(len(queues), int), 1
+        while True:
+            halt = board.halt
+            if halt != Status.RUNNING:
+                taken = lengths
+            window = self._window(queues, taken)
+            began = time.perf_counter()
+            counts = self._call(window, leg, budget, halt)
+            chunks, seconds = int(counts[:, 2].max()), time.perf_counter() - began
+            if seconds > 0.01 or self._rate is None:
+                self._rate = chunks / max(seconds, 1e-9)
+            taken = taken + counts[:, 1]
+            if not counts[:, 3].any() and np.all(taken >= lengths):
+                return
+            budget = int(np.clip(self._rate * board.seconds(), 1, max(1, GROWTH * budget)))
+
+    def _call(self, window: Window, leg: Leg, budget: int, halt: int) -> np.ndarray[Any, Any]:
+        sizes, shards = self._made.sizes, self._block.shards
+        budget = min(budget, sizes.film) if sizes.film else min(budget, 2**30)
+        orders = Orders(
+            np.int32(budget), leg.end, np.int32(leg.spent), np.int32(halt), np.bool_(leg.resumed)
+        )
+        self._lanes, finished, film, reported = self._made.advance(
+            self._lanes, window, orders, self._block.shared
+        )
+        counts = np.asarray(reported)
+        for shard, (done, _, chunks, _) in enumerate(counts):
+            part = jax.tree.map(lambda leaf: _part(leaf, shard, shards), finished)  # noqa: B023
+            self._ledger.absorb(part, done)
+            if film is not None:
+                part = jax.tree.map(lambda leaf: _part(leaf, shard, shards), film)  # noqa: B023
+                self._ledger.absorb_film(part, chunks)
+        return counts
+
+    def _window(self, queues: list[Any], taken: Any) -> Window:
+        """The next starts of each queue; what is left of the room is filled up with the first."""
+        room, parts, counts = self._made.sizes.window, [], []
+        for queue, at in zip(queues, taken, strict=True):
+            next_ones = queue[at : at + room]
+            counts.append(len(next_ones))
+            parts.append(np.pad(next_ones, (0, room - len(next_ones))))
+        runs = np.concatenate(parts).astype(np.int32)
+        left = [len(queue) - at > room for queue, at in zip(queues, taken, strict=True)]
+        saved = self._ledger.outcomes.saved
+        return Window(
+            runs,
+            [column.take(runs) for column in self._block.starts],
+            [column.take(runs) for column in self._block.own],
+            jax.tree.map(lambda leaf: leaf[runs], saved),
+            np.array(counts, np.int32),
+            np.array(left),
+        )
+
+
+def _part(leaf: Any, shard: int, shards: int) -> Any:
+    rows = np.asarray(leaf)
+    length = len(rows) // shards
+    return rows[shard * length : (shard + 1) * length]
+
+
+def _nothing(leaf: Any) -> Any:
+    """Zeros, or random keys of zeros, of a shape."""
+    if not jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return np.zeros(leaf.shape, leaf.dtype)
+    return jax.random.split(jax.random.key(0, impl=leaf.dtype._impl.name), leaf.shape)
+
+
+class Crew:
+    """The workers of a job."""
+
+    def __init__(self, block: Block, ledger: Ledger, workers: int) -> None:
+        self._shards = block.shards
+        self._workers = [Worker(block, ledger) for _ in range(workers)]
+
+    def go(
+        self, runs: np.ndarray[Any, Any], leg: Leg, board: Board, look: Callable[[], int]
+    ) -> None:
+        """Bring some runs to the end of a leg; `look` is asked now and then, and says when to halt.
+
+        The queues are fixed beforehand, so that no result depends on which thread is faster.
+        """
+        workers = self._workers
+        parts = [runs[i :: len(workers) * self._shards] for i in range(len(workers) * self._shards)]
+        x64 = option("jax_enable_x64")
+
+        def work(i: int) -> None:
+            with jax.enable_x64(x64), unguarded():  # threads do not inherit the caller's settings
+                workers[i].work(parts[i :: len(workers)], leg, board)
+
+        with ThreadPoolExecutor(len(workers)) as pool:
+            try:
+                _wait_for([pool.submit(work, i) for i in range(len(workers))], board, look)
+            except BaseException:
+                board.halt = Status.INTERRUPTED
+                raise
+
+
+def _wait_for(futures: list[Any], board: Board, look: Callable[[], int]) -> None:
+    """Look around until all are done; an error in one of them is raised here."""
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, LOOK_SECONDS, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        board.halt = board.halt or look()
