@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks import single
+from benchmarks import many, single
 
-CASES = {"single": single.main}
+CASES = {"single": single.main, "many": many.main}
 
 
 def main():

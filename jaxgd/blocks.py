@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxgd.driver import kept_or_made, prepared
-from jaxgd.engines import LaneSizes, Load, Plain, work_of
+from jaxgd.engines import LaneSizes, Load, Plain, gains, work_of
 from jaxgd.grid import Column
 from jaxgd.lanes import Finished, Form, Lane, Orders, Window, advance
 from jaxgd.loop import Descent
@@ -115,7 +115,7 @@ def _shardings(devices: tuple[Any, ...]) -> tuple[Any, Any]:
 def _compile(
     job: ManyJob, values: tuple[list[Any], Any], rule: Layout, shared: Any, places: tuple[Any, Any]
 ) -> Made:
-    form, work = _form(job, values, rule)
+    form, jaxpr = _form(job, values, rule)
     count, (starts, own) = len(job.devices), _columns(job)
 
     def rows(of: tuple[Column, ...], length: int) -> list[Any]:
@@ -127,7 +127,7 @@ def _compile(
         begin = jax.vmap(form.begin, (0, 0, 0, None))
         return jax.eval_shape(begin, rows(starts, length), rows(own, length), runs, shared)
 
-    sizes = job.engine.lane_sizes(_load(job, lanes(1), rows(starts + own, 1), work), job.lanes)
+    sizes = job.engine.lane_sizes(_load(job, lanes(1), rows(starts + own, 1), jaxpr), job.lanes)
     form = dataclasses.replace(form, sizes=sizes)
     block, room = lanes(count * sizes.lanes), count * sizes.window
     marks = _shape((count,), np.int32), _shape((count,), np.bool_)
@@ -150,8 +150,8 @@ def _compile(
     return Made(program, block, finished, sizes, job.engine.described(sizes))
 
 
-def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Form, int]:
-    """How a lane makes its run of mapped and shared values; and the work of one evaluation."""
+def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Form, Any]:
+    """How a lane makes its run of mapped and shared values; and the jaxpr of the loss."""
     leaves, treedef = values
     problem, jaxpr = job.problem.traced(job.x, job.inputs)
     record, first = job.record, len(jax.tree.leaves(job.x))
@@ -182,9 +182,9 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         x, _ = filled(mapped, [None] * counts[1], shared)
         return jax.tree.map(jnp.asarray, x)
 
-    nothing = LaneSizes(1, 1, 1, 0)
+    nothing = LaneSizes(1, 1, 1, 0, on_cpu=False, lanes_last=False)
     form = Form(descent, start, job.keep, job.engine, nothing, record, job.pauses)
-    return form, work_of(jaxpr)
+    return form, jaxpr
 
 
 def _maps_key(job: ManyJob) -> bool:
@@ -202,14 +202,15 @@ def _bytes(tree: PyTree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _load(job: ManyJob, one: Lane, start: PyTree, work: int) -> Load:
+def _load(job: ManyJob, one: Lane, start: PyTree, jaxpr: Any) -> Load:
     """What one run asks of the device."""
     scalar = one.walk.kept.loss.dtype.itemsize
     params = _bytes(one.walk.carry.x) if job.record.params else 0
     return Load(
         job.devices[0].platform,
-        work + sum(leaf.size for leaf in jax.tree.leaves(one.walk.carry)),
+        work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(one.walk.carry)),
         _bytes(one),
         _bytes(start) + (_bytes(one.walk) if job.pauses else 0),
         scalar * (job.record.loss + job.record.grad_norm) + params,
+        gains(jaxpr),
     )

@@ -97,7 +97,7 @@ class Course:
         order = np.argsort(self.ledger.outcomes.loss[waiting], kind="stable")
         stay = math.ceil(self.prune.keep * len(waiting))
         self.ledger.end(waiting[order[stay:]], Status.PRUNED)
-        self.log.append(f"at step {step:,} {stay:,} of {len(waiting):,} runs went on")
+        self.log.append(f"At step {step:,}, {stay:,} of {len(waiting):,} runs went on")
         return np.sort(waiting[order[:stay]])
 
     def _found_enough(self, made: int) -> bool:
@@ -109,7 +109,7 @@ class Course:
         minima = cluster(loss, ends, scale.loss, scale.params, RTOL, 0.0)
         if not minima or len(minima[0]) < self.enough.times:
             return False
-        self.log.append(f"the best minimum was found {len(minima[0]):,} times in {made:,} runs")
+        self.log.append(f"The best minimum was found {len(minima[0]):,} times in {made:,} runs")
         return True
 
     def _show(self, bar: Bar | None) -> None:

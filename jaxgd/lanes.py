@@ -14,12 +14,12 @@ from jax import lax
 
 from jaxgd import tree
 from jaxgd.engines import LaneSizes, Plain
-from jaxgd.loop import Descent
+from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, Record, Row, blank, write
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
-from jaxgd.walk import End, Walk, set_out, walk_on
+from jaxgd.walk import End, Walk, set_out, walk_from
 
 PAUSED = -2
 """A status of the device's only: the run waits at a step for the host to say whether it goes on."""
@@ -249,13 +249,16 @@ def _chunk(form: Form, s: _Pass, row: Row | None, orders: Orders, shared: Any) -
     left = jnp.max(jnp.where(running, end.rows - before, 0))
     length = jnp.clip(left, 0, form.sizes.chunk)
 
-    def step(own: tuple[list[Any], Any], walk: Walk) -> tuple[Walk, Row]:
+    def evaluate(own: tuple[list[Any], Any], carry: Carry) -> tuple[jax.Array, PyTree]:
         values, run = own
-        return walk_on(form.descent(values, shared, run), walk, end, form.keep)
+        return form.descent(values, shared, run).evaluate(carry)
 
-    own = (block.own, block.run)
-    room = form.sizes.chunk
-    walks, rows = form.engine.march(step, own, block.walk, length, room=room, rows=row)
+    def go_on(own: tuple[list[Any], Any], walk: Walk, evaluated: Any) -> tuple[Walk, Row]:
+        values, run = own
+        return walk_from(form.descent(values, shared, run), walk, end, form.keep, evaluated)
+
+    pieces, own = (evaluate, go_on), (block.own, block.run)
+    walks, rows = form.engine.march(pieces, own, block.walk, length, sizes=form.sizes, rows=row)
     film, after = s.film, walks.carry.step
     if film is not None:
         by_row = running & (walks.status != Status.RUNNING)

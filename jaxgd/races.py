@@ -21,7 +21,7 @@ class Halving:
       >>> runs = gd.multistart(gd.landscapes.Himmelblau(), jnp.linspace(-4, 4, 64).reshape(32, 2),
       ...                      gd.Adam(0.1), max_steps=300, prune=gd.Halving(keep=0.25, every=100))
       >>> runs.message
-      '2 MAX_STEPS, 30 PRUNED. at step 100 8 of 32 runs went on. at step 200 2 of 8 runs went on'
+      '2 MAX_STEPS, 30 PRUNED. At step 100, 8 of 32 runs went on. At step 200, 2 of 8 runs went on'
     """
 
     keep: float = 0.5
@@ -52,7 +52,7 @@ class Rediscovered:
       >>> runs = gd.multistart(gd.landscapes.Ackley(), starts, gd.Adam(0.05), max_steps=500,
       ...                      enough=gd.Rediscovered(times=3))
       >>> runs.message
-      '512 MAX_STEPS, 3,584 NOT_STARTED. the best minimum was found 6 times in 512 runs'
+      '512 MAX_STEPS, 3,584 NOT_STARTED. The best minimum was found 6 times in 512 runs'
     """
 
     times: int = 3

@@ -73,9 +73,15 @@ def walk_on(descent: Descent, walk: Walk, end: End, keep: str) -> tuple[Walk, Ro
     Returns:
       The run after the step, and its row, which means nothing for a run that stays.
     """
-    carry, kept = walk.carry, walk.kept
+    return walk_from(descent, walk, end, keep, descent.evaluate(walk.carry))
+
+
+def walk_from(
+    descent: Descent, walk: Walk, end: End, keep: str, evaluated: tuple[jax.Array, PyTree]
+) -> tuple[Walk, Row]:
+    """The same, when the loss and the gradients at the iterate have been evaluated."""
+    carry, kept, (loss, grads) = walk.carry, walk.kept, evaluated
     running = (walk.status == Status.RUNNING) & (carry.step < end.rows)
-    loss, grads = descent.evaluate(carry)
     row = descent.observe(carry, loss, grads)
     norm, finite = _judged(descent, kept, carry, loss, grads)
     tally, status = descent.test(carry.tally, row)

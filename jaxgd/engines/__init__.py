@@ -2,6 +2,7 @@
 
 from jaxgd.engines.base import SUSPECT, Engine, Goal, Ongoing, Output, Sizes, ongoing_from
 from jaxgd.engines.cost import work_of
+from jaxgd.engines.layout import gains
 from jaxgd.engines.march import LaneSizes, Load
 from jaxgd.engines.plain import Plain
 
@@ -15,6 +16,7 @@ __all__ = [
     "Output",
     "Plain",
     "Sizes",
+    "gains",
     "ongoing_from",
     "work_of",
 ]

@@ -1,0 +1,57 @@
+"""The layout in which XLA:CPU vectorises over lanes, and where to ask for one."""
+
+from typing import Any
+
+import jax
+from jax.experimental.layout import Layout, with_layout_constraint
+
+from jaxgd.tree import PyTree
+
+_PARTS = {
+    *("slice", "dynamic_slice", "gather", "pad", "concatenate", "rev", "cumsum", "cumprod"),
+    *("dynamic_update_slice", "scatter", "scatter-add"),
+}
+_DENSE = {"dot_general", "conv_general_dilated", "fft", "sort", "cholesky", "triangular_solve"}
+
+
+def laid(tree: PyTree, *, lanes_last: bool) -> PyTree:
+    """Every array with its first axis, that of the lanes, last in memory, or first as it is.
+
+    Either way nothing is fused across it: of a gradient that goes to two moments XLA:CPU would
+    compute all of it twice.
+    """
+
+    def one(leaf: jax.Array) -> jax.Array:
+        if leaf.ndim < 2 or not leaf.size:
+            return leaf
+        axes = range(leaf.ndim)
+        order = (*axes[1:], 0) if lanes_last else tuple(axes)
+        made: jax.Array = with_layout_constraint(  # type: ignore[no-untyped-call]
+            leaf, Layout(major_to_minor=order)
+        )
+        return made
+
+    return jax.tree.map(one, tree)
+
+
+def gains(jaxpr: Any) -> bool:
+    """Whether an evaluation is faster with the lanes last in memory.
+
+    It is where params are cut up, which does not vectorise along them; it is not where most of the
+    time goes to what has a layout of its own.
+    """
+    names = set(_primitives(jaxpr))
+    return bool(names & _PARTS) and not names & _DENSE
+
+
+def _primitives(jaxpr: Any) -> Any:
+    """The names of all primitives, in loops and calls too."""
+    from jax.extend import core  # slow to import: it brings Pallas
+
+    for eqn in jaxpr.eqns:
+        yield eqn.primitive.name
+        for param in eqn.params.values():
+            for value in param if isinstance(param, list | tuple) else [param]:
+                inner = getattr(value, "jaxpr", value)
+                if isinstance(inner, core.Jaxpr):
+                    yield from _primitives(inner)
