@@ -36,7 +36,7 @@ class Axes:
     params: Any = 0
     """The starts."""
     rule: Any = None
-    """The rule's numbers, its schedule's among them."""
+    """The rule's numbers, its schedule's among them; 0 maps all that have a leading axis."""
     args: Any = None
     """Further arguments of the loss: a problem for each run."""
     key: Any = None
@@ -156,7 +156,8 @@ def _split(
         place = jax.tree_util.keystr(path)
         if axis is not None and (isinstance(axis, bool) or axis != 0):
             raise ValueError(f"axes.{name}{place} must be 0 or None, got {axis!r}")
-        if axis is None or traced_or_static(leaf) == "static":
+        shared = axis is None or (name == "rule" and not np.ndim(leaf))
+        if shared or traced_or_static(leaf) == "static":
             leaves.append(leaf)
             continue
         if not is_concrete(leaf) or not np.ndim(leaf):

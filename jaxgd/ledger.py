@@ -57,7 +57,7 @@ class Ledger:
             if self.film is None:
                 count = len(self.outcomes.run)
                 self.film = jax.tree.map(
-                    lambda leaf: _unknown(count, leaf[0, :1], self._rows), film.rows
+                    lambda leaf: _unknown(count, leaf[0, 0, :1], self._rows), film.rows
                 )
         marks = (film.run, film.first, film.count)
         run, first, made = (np.asarray(mark)[:chunks, None] for mark in marks)

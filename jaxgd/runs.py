@@ -105,8 +105,7 @@ class Runs:
             history = jax.tree.map(lambda leaf: leaf[:rows], history)
         names = ("loss", "grad_norm", "aux", "at_step", "steps", "status", "evaluations")
         values = {name: pick(getattr(self, name)) for name in names}
-        params = jax.tree.map(lambda leaf: _entry(leaf, at, jnp.asarray), self.params)
-        return Result(params=params, **values, history=history, state=None, engine=self.engine)
+        return Result(params=pick(self.params), **values, history=history, state=None, engine=self.engine)
 
     def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
@@ -151,7 +150,7 @@ class Runs:
         found = []
         for indices in cluster(losses, ends, *sizes, rtol, atol) if len(rows) else []:
             best = int(rows[indices[0]])
-            params = jax.tree.map(lambda leaf: _entry(leaf, best, jnp.asarray), self.params)  # noqa: B023
+            params = jax.tree.map(lambda leaf: _entry(leaf, best), self.params)  # noqa: B023
             loss, norm = float(self.loss[best]), float(self.grad_norm[best])
             found.append(Minimum(params, loss, norm, rows[indices]))
         return found
@@ -228,6 +227,6 @@ def _has_axis(leaf: Any, length: int) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.ndim > 0 and len(leaf) == length
 
 
-def _entry(leaf: Any, at: int, form: Any = lambda leaf: leaf) -> Any:
+def _entry(leaf: Any, at: int) -> Any:
     """One run's part of a leaf; what is no array is the same for all."""
-    return form(leaf[at]) if hasattr(leaf, "shape") else leaf
+    return leaf[at] if hasattr(leaf, "shape") else leaf
