@@ -81,7 +81,7 @@ def spread(params: PyTree, rule: Any, args: Any, key: Any, axes: Axes, *, combin
             part = getattr(rule, name)
             if part is None:
                 continue
-            if whole[name] not in (None, ()):
+            if len(jax.tree.leaves(whole[name])):
                 raise TypeError(f"{name} must be None: the product has its own")
             whole[name], columns = _split(name, part, 0)
             groups.append(((_length({name: columns}),), {name: columns}))

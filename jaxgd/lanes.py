@@ -171,6 +171,8 @@ def advance(
       The block; a row for each finished run; the film, if there is one; and (1, 4) counts: runs
       finished, starts taken, chunks made, lanes that have a run still.
     """
+    # Arrays of the host would be left as they are under jax.disable_jit.
+    block, window, orders = jax.tree.map(jnp.asarray, (block, window, orders))
     count, more = window.count[0], window.more[0]
     room = form.sizes.window + form.sizes.lanes
     outcome = jax.eval_shape(jax.vmap(form.finish, (0, None)), block, shared)
@@ -255,7 +257,13 @@ def _chunk(form: Form, s: _Pass, row: Row | None, orders: Orders, shared: Any) -
 
     def go_on(own: tuple[list[Any], Any], walk: Walk, evaluated: Any) -> tuple[Walk, Row]:
         values, run = own
-        return walk_from(form.descent(values, shared, run), walk, end, form.keep, evaluated)
+        descent = form.descent(values, shared, run)
+        after, row = walk_from(descent, walk, end, form.keep, evaluated)
+        if form.pauses:  # what goes on later must stand still as a whole
+            moved = after.carry.step > walk.carry.step
+            carry = tree.where(moved, after.carry, walk.carry)
+            after = dataclasses.replace(after, carry=carry)
+        return after, row
 
     pieces, own = (evaluate, go_on), (block.own, block.run)
     walks, rows = form.engine.march(pieces, own, block.walk, length, sizes=form.sizes, rows=row)

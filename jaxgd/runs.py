@@ -1,6 +1,7 @@
 """What many runs return: data only."""
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,7 +106,9 @@ class Runs:
             history = jax.tree.map(lambda leaf: leaf[:rows], history)
         names = ("loss", "grad_norm", "aux", "at_step", "steps", "status", "evaluations")
         values = {name: pick(getattr(self, name)) for name in names}
-        return Result(params=pick(self.params), **values, history=history, state=None, engine=self.engine)
+        return Result(
+            params=pick(self.params), **values, history=history, state=None, engine=self.engine
+        )
 
     def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
@@ -218,7 +221,7 @@ def points(params: PyTree, rows: Any) -> np.ndarray[Any, Any]:
     parts = []
     for leaf in jax.tree.leaves(params):
         if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact):
-            flat = np.asarray(leaf)[rows].reshape(len(rows), -1)
+            flat = np.asarray(leaf)[rows].reshape(len(rows), math.prod(leaf.shape[1:]))
             parts += [flat.real, flat.imag] if np.iscomplexobj(flat) else [flat]
     return np.concatenate(parts, axis=1).astype(np.float64)
 

@@ -8,7 +8,7 @@ import numpy_rules
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from loop_cases import KINDS, N, Case, Twin, assert_agrees, loss, problem, tolerances
+from loop_cases import KINDS, Case, N, Twin, assert_agrees, loss, problem, tolerances
 
 import jaxgd as gd
 from jaxgd.rules import RULES
