@@ -374,10 +374,42 @@ def test_the_module_does_not_import_scipy_stats():
 
 
 def test_what_is_public_is_documented():
-    public = {name for name, thing in vars(starts).items()
-              if inspect.isfunction(thing) and thing.__module__ == starts.__name__
-              and not name.startswith("_")}  # fmt: skip
-    assert public == set(SAMPLERS)
-    for name in public:
+    assert set(starts.__all__) == {*SAMPLERS, "screen"}
+    for name in starts.__all__:
         doc = inspect.getdoc(getattr(starts, name))
         assert all(part in doc for part in ("Args:", "Returns:", "Raises:", ">>>")), name
+
+
+def bumps(x, scale=1.0):
+    return scale * jnp.sum(x**2) + jnp.where(x[0] > 1.9, jnp.nan, 0.0)
+
+
+@pytest.mark.parametrize("keep", [1, 7, 40])
+def test_a_screen_keeps_the_best_and_spreads_them(keep):
+    candidates = starts.uniform(np.zeros(2), (-2.0, 2.0), 600)
+    kept = starts.screen(bumps, candidates, keep, args=(3.0,))
+    losses = np.sum(kept**2, axis=1)
+    assert kept.shape == (keep, 2)
+    assert np.all(np.diff(losses) >= -1e-6)
+    every = np.sort(np.sum(candidates[candidates[:, 0] <= 1.9] ** 2, axis=1))
+    assert losses[0] == pytest.approx(every[0])
+    assert losses[-1] <= every[8 * keep] + 1e-6
+    best = candidates[np.argsort(np.sum(candidates**2, axis=1))[:keep]]
+
+    def nearest(points):
+        apart = np.abs(points[:, None] - points).max(axis=2) + 9 * np.eye(len(points))
+        return apart.min() if len(points) > 1 else 0
+
+    assert nearest(kept) >= nearest(best)
+    assert keep == 1 or nearest(kept) > 2 * nearest(best)
+
+
+def test_a_screen_takes_any_params_and_says_if_too_few_are_finite():
+    candidates = {"x": np.linspace(-3.0, 3.0, 13)[:, None].astype(np.float32), "n": np.arange(13)}
+    kept = starts.screen(lambda p: bumps(p["x"]) + p["n"], candidates, 3)
+    assert kept["x"].shape == (3, 1)
+    assert kept["n"].tolist() == [3, 4, 5] or kept["n"][0] in (4, 5)
+    with pytest.raises(ValueError, match="finite loss and gradient, 10 of 13; got 11"):
+        starts.screen(lambda p: bumps(p["x"]), candidates, 11)
+    with pytest.raises(ValueError, match="keep must be a whole number >= 1, got 0"):
+        starts.screen(lambda p: bumps(p["x"]), candidates, 0)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from jaxgd.engines.cost import primitives
 from jaxgd.tree import PyTree
 
 _PARTS = {
@@ -40,18 +41,5 @@ def gains(jaxpr: Any) -> bool:
     It is where params are cut up, which does not vectorise along them; it is not where most of the
     time goes to what has a layout of its own.
     """
-    names = set(_primitives(jaxpr))
+    names = primitives(jaxpr)
     return bool(names & _PARTS) and not names & _DENSE
-
-
-def _primitives(jaxpr: Any) -> Any:
-    """The names of all primitives, in loops and calls too."""
-    from jax.extend import core  # slow to import: it brings Pallas
-
-    for eqn in jaxpr.eqns:
-        yield eqn.primitive.name
-        for param in eqn.params.values():
-            for value in param if isinstance(param, list | tuple) else [param]:
-                inner = getattr(value, "jaxpr", value)
-                if isinstance(inner, core.Jaxpr):
-                    yield from _primitives(inner)

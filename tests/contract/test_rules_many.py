@@ -9,6 +9,14 @@ from reference_loop import reference as loop
 
 import jaxgd as gd
 
+
+@pytest.fixture(autouse=True)
+def _quick_to_compile():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 CURVATURES = np.array([1.0, 0.4, 2.5])
 STARTS = np.array([[2.9, -2.4, 3.1], [-2.2, 3.5, -2.6], [2.5, 2.8, 4.0], [3.0, -3.3, 2.3]])
 # Nobody comes near the minimum, around which some rules make the smallest rounding grow.

@@ -1,10 +1,4 @@
-"""Samplers of starting points, shaped like a params pytree.
-
-Each takes one run's params as a template and returns the starts of `count` runs: the float leaves
-are drawn and get a leading axis of `count`, integer and boolean arrays are repeated along one
-(without memory), and functions, strings and other static leaves are handed through. The points are
-NumPy arrays in the dtypes that the leaves have in JAX; the same seed gives the same points.
-"""
+"""Samplers of starting points: in a box, or around a point."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
