@@ -74,8 +74,8 @@ def spread(params: PyTree, rule: Any, args: Any, key: Any, axes: Axes, *, combin
     groups: list[tuple[tuple[int, ...], dict[str, dict[str, Any]]]] = []
     by_axes = {name: getattr(axes, name) for name in whole}
     if isinstance(rule, Grid):
-        by_axes["rule"], whole["rule"] = None, rule.rule
-        own = {path: column.array for path, column in rule.columns.items()}
+        by_axes["rule"], whole["rule"] = None, canonical_rule(rule.rule)
+        own = _as_numbers(whole["rule"], rule.columns)
         groups.append((rule.shape, {"rule": own}))
         for name in ("params", "args", "key"):
             part = getattr(rule, name)
@@ -193,12 +193,16 @@ def _split_rule(name: str, rule: Any, axes: Any) -> tuple[Any, dict[str, Any]]:
     for end in ends:
         one, columns = _split(name, rule, axes, end)
         checked = canonical_rule(one)
-    numbers = dict(zip(number_paths(checked), leaves_of(checked, "held"), strict=True))
-    for place, column in columns.items():
+    return checked, _as_numbers(checked, columns)
+
+
+def _as_numbers(rule: Any, columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns in the dtypes that the numbers of a canonical rule have."""
+    numbers = dict(zip(number_paths(rule), leaves_of(rule, "held"), strict=True))
+    for place in columns:
         if place not in numbers:
             raise ValueError(f"axes.rule{place} maps what is no number of the rule")
-        columns[place] = column.astype(numbers[place].dtype)
-    return checked, columns
+    return {place: column.astype(numbers[place].dtype) for place, column in columns.items()}
 
 
 def _least_whole(column: Any) -> Any:

@@ -74,6 +74,8 @@ class Block:
     """The mapped leaves of all else."""
     shared: list[Any]
     """The values that all runs share, on the devices."""
+    x: PyTree
+    """The start of the first run."""
 
 
 def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
@@ -92,7 +94,7 @@ def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
     form = (job.problem, rule_layout, switches)
     made, seconds = kept_or_made(loss, form, values, make)
     starts, own = _columns(job)
-    return Block(made, len(job.devices), starts, own, shared), seconds
+    return Block(made, len(job.devices), starts, own, shared, job.x), seconds
 
 
 def _columns(job: ManyJob) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
@@ -127,6 +129,8 @@ def _compile(
         begin = jax.vmap(form.begin, (0, 0, 0, None))
         return jax.eval_shape(begin, rows(starts, length), rows(own, length), runs, shared)
 
+    if job.pauses and any(map(is_key, jax.tree.leaves(lanes(1).walk))):
+        raise TypeError("prune cannot be: the rule's state has a random key, which cannot wait")
     sizes = job.engine.lane_sizes(_load(job, lanes(1), rows(starts + own, 1), jaxpr), job.lanes)
     form = dataclasses.replace(form, sizes=sizes)
     block, room = lanes(count * sizes.lanes), count * sizes.window

@@ -61,11 +61,14 @@ class Course:
             late = board.deadline is not None and time.perf_counter() >= board.deadline
             return Status.TIME_LIMIT if late else Status.RUNNING
 
+        board.halt = Status.INTERRUPTED if attention.interruption.requested else Status.RUNNING
         for first, runs in self._groups():
             self._go_together(runs, board, look)
             if board.halt or self._found_enough(first + len(runs)):
                 break
         self._show(attention.bar)
+        if attention.interruption.requested:  # perhaps when all had ended: it must not pass unseen
+            self.log.append("Interrupted from the keyboard")
         status = self.ledger.status(slice(None))
         self.ledger.end(status == PAUSED, board.halt)
         self.ledger.end(status == Status.RUNNING, Status.NOT_STARTED)
@@ -95,7 +98,7 @@ class Course:
         assert self.prune is not None
         waiting = runs[self.ledger.status(runs) == PAUSED]
         order = np.argsort(self.ledger.outcomes.loss[waiting], kind="stable")
-        stay = math.ceil(self.prune.keep * len(waiting))
+        stay = math.ceil(round(self.prune.keep * len(waiting), 6))
         self.ledger.end(waiting[order[stay:]], Status.PRUNED)
         self.log.append(f"At step {step:,}, {stay:,} of {len(waiting):,} runs went on")
         return np.sort(waiting[order[:stay]])

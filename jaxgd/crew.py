@@ -62,10 +62,7 @@ class Worker:
 
     def __init__(self, block: Block, ledger: Ledger) -> None:
         self._block, self._made, self._ledger = block, block.made, ledger
-        self._lanes: Lane = jax.tree.map(_nothing, self._made.lanes)
-        self._lanes = dataclasses.replace(
-            self._lanes, run=np.full(self._made.lanes.run.shape, IDLE, np.int32)
-        )
+        self._lanes = _idle(block)
         self._rate: float | None = None
         """Chunks per second as last seen; only the length of calls depends on it."""
 
@@ -130,6 +127,17 @@ def _part(leaf: Any, shard: int, shards: int) -> Any:
     rows = np.asarray(leaf)
     length = len(rows) // shards
     return rows[shard * length : (shard + 1) * length]
+
+
+def _idle(block: Block) -> Lane:
+    """Lanes without a run: with the values of the first one, since theirs are evaluated too."""
+    lanes: Lane = jax.tree.map(_nothing, block.made.lanes)
+    none: Any = np.full(lanes.run.shape, IDLE, np.int32)
+    x = jax.tree.map(lambda leaf: np.stack([leaf] * len(none)), block.x)
+    carry = dataclasses.replace(lanes.walk.carry, x=x)
+    kept = dataclasses.replace(lanes.walk.kept, x=x)
+    walk = dataclasses.replace(lanes.walk, carry=carry, kept=kept)
+    return Lane(none, [column.take(0 * none) for column in block.own], walk)
 
 
 def _nothing(leaf: Any) -> Any:

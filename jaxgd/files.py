@@ -1,6 +1,6 @@
-"""The files that a finished run leaves: `result.npz` and `result.json`.
+"""The files that are left: `result.npz` and `result.json` of one run, `runs.*` of many.
 
-Both are read without JAX: the arrays with `numpy.load(path, allow_pickle=False)`, the JSON, which
+They are read without JAX: the arrays with `numpy.load(path, allow_pickle=False)`, the JSON, which
 is strictly valid, with anything.
 """
 
@@ -19,12 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgd.canonical import is_number
+from jaxgd.minima import Minimum
 from jaxgd.pytree import is_pytree
 from jaxgd.result import Result
+from jaxgd.runs import Runs
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, is_key
 
 MOST_NUMBERS_IN_JSON = 1000
+MOST_MINIMA_IN_JSON = 100
 
 
 def prepare(directory: Path) -> None:
@@ -34,26 +37,32 @@ def prepare(directory: Path) -> None:
         file.write(b" ")
 
 
-def write(directory: Path, result: Result, about: dict[str, Any]) -> list[Path]:
-    """Write `result.npz` and `result.json`, each whole or not at all.
+def write(directory: Path, outcome: Result | Runs, about: dict[str, Any]) -> list[Path]:
+    """Write an npz and a JSON file, each whole or not at all.
 
     Args:
       directory: it must exist.
-      result: of one run.
+      outcome: of one run, which makes `result.npz` and `result.json`, or of many, which makes
+        `runs.npz`, the columns of `Runs.to_dict`, and `runs.json`.
       about: what else the JSON says, in the order given: JSON values, complex numbers, arrays,
         rules and schedules.
 
     Returns:
       The paths of the files.
     """
-    arrays, facts = directory / "result.npz", directory / "result.json"
-    with _replacing(arrays) as file:
-        named: dict[str, Any] = {**result_arrays(result)}
+    named: dict[str, Any]
+    if isinstance(outcome, Runs):
+        name, facts = "runs", _facts_of_many(outcome)
+        named = {column: _portable(leaf) for column, leaf in outcome.to_dict().items()}
+    else:
+        name, facts, named = "result", _facts(outcome), {**result_arrays(outcome)}
+    paths = [directory / f"{name}.npz", directory / f"{name}.json"]
+    with _replacing(paths[0]) as file:
         np.savez(file, **named)
-    text = json.dumps(_plain({**_facts(result), **about}), indent=2, allow_nan=False)
-    with _replacing(facts) as file:
+    text = json.dumps(_plain({**facts, **about}), indent=2, allow_nan=False)
+    with _replacing(paths[1]) as file:
         file.write((text + "\n").encode())
-    return [arrays, facts]
+    return paths
 
 
 @contextlib.contextmanager
@@ -106,27 +115,49 @@ def named_params(params: PyTree) -> dict[str, np.ndarray[Any, Any]]:
 def _portable(leaf: Any) -> np.ndarray[Any, Any]:
     """A leaf in a dtype that NumPy alone can read: bfloat16 and its like become float32."""
     array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
-    if array.dtype.isbuiltin == 1:
+    if array.dtype.isbuiltin != 2:  # 2 is foreign; a copy of NumPy's own dtype may say 0
         return array
     return array.astype(np.float32 if jnp.issubdtype(array.dtype, np.floating) else np.int32)
 
 
 def _facts(result: Result) -> dict[str, Any]:
+    end = _end(result)
+    return {**end, "message": Status(end["status_code"]).message, **_times(result)}
+
+
+def _facts_of_many(runs: Runs) -> dict[str, Any]:
+    codes, counts = np.unique(runs.status, return_counts=True)
+    minima = runs.minima()
+    return {
+        "runs": len(runs),
+        "counts": {Status(c).name: int(n) for c, n in zip(codes, counts, strict=True)},
+        "success_rate": runs.success_rate,
+        "engine": runs.engine,
+        **_times(runs),
+        "best": _end(runs.best),
+        "minima_found": len(minima),
+        "minima": [{"count": m.count, **_point(m)} for m in minima[:MOST_MINIMA_IN_JSON]],
+    }
+
+
+def _times(outcome: Result | Runs) -> dict[str, Any]:
+    return {"compile_seconds": outcome.compile_seconds, "run_seconds": outcome.run_seconds}
+
+
+def _end(result: Result) -> dict[str, Any]:
     status = Status(int(result.status))
-    params = named_params(result.params)
+    counts = {name: int(getattr(result, name)) for name in ("steps", "at_step", "evaluations")}
+    return {"status": status.name, "status_code": int(status), **counts, **_point(result)}
+
+
+def _point(end: Result | Minimum) -> dict[str, Any]:
+    """Where runs ended; the params only if they are few."""
+    params = named_params(end.params)
     small = sum(array.size for array in params.values()) <= MOST_NUMBERS_IN_JSON
     return {
-        "status": status.name,
-        "status_code": int(status),
-        "message": status.message,
-        "loss": float(result.loss),
-        "grad_norm": float(result.grad_norm),
-        "steps": int(result.steps),
-        "at_step": int(result.at_step),
-        "evaluations": int(result.evaluations),
-        "compile_seconds": result.compile_seconds,
-        "run_seconds": result.run_seconds,
-        "params": (params.get("params", params) if small else None),
+        "loss": float(end.loss),
+        "grad_norm": float(end.grad_norm),
+        "params": params.get("params", params) if small else None,
     }
 
 

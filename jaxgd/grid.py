@@ -43,8 +43,8 @@ class Grid:
 
     rule: Any
     """One of the rules; the mapped leaves have the values of the first run."""
-    columns: dict[str, Column]
-    """The mapped leaves by their paths in the rule."""
+    columns: dict[str, np.ndarray[Any, Any]]
+    """All values of the mapped leaves by their paths in the rule."""
     shape: tuple[int, ...]
     """The lengths of the lists; runs are numbered through it, the last one fastest."""
     params: Any = None
@@ -79,6 +79,10 @@ def grid(make: Callable[..., Any], **numbers: Any) -> Grid:
       >>> rules.shape, len(rules)
       ((3, 2), 6)
     """
+    if not callable(make):
+        raise TypeError(
+            f"grid must be given a rule's class, or a function that makes a rule, got {make!r}"
+        )
     lists = {name: values for name, values in numbers.items() if _is_list(values)}
     if not lists:
         raise ValueError("grid must be given a list of values for one number at least")
@@ -106,10 +110,11 @@ def grid(make: Callable[..., Any], **numbers: Any) -> Grid:
             )
     rows = [leaves_of(rule, "held") for rule in rules]
     leaves = [np.stack(column) for column in zip(*rows, strict=True)]
+    named = tuple(f".{name}" for name in lists)  # of a class: mapped, even if its values agree
     columns = {
-        path: Column(leaf)
+        path: leaf
         for path, leaf in zip(paths, leaves, strict=True)
-        if len(rules) > 1 and np.any(leaf != leaf[:1])
+        if path.startswith(named) or np.any(leaf != leaf[:1])
     }
     return Grid(first, columns, tuple(map(len, lists.values())))
 

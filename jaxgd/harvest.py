@@ -81,7 +81,9 @@ def _mapped(spread: Spread, name: str, runs: Any) -> PyTree:
 
     def one(path: Any, leaf: Any) -> Any:
         column = columns.get(jax.tree_util.keystr(path))
-        return leaf if column is None else _restored(column.take(runs), leaf)
+        if column is None:
+            return leaf if name == "rule" else None
+        return _restored(column.take(runs), leaf)
 
     return jax.tree_util.tree_map_with_path(one, getattr(spread, name), is_leaf=is_foreign)
 
@@ -112,7 +114,7 @@ def _history(spread: Spread, job: ManyJob, ledger: Ledger) -> History | None:
     if record == NOTHING or film is None:
         return None
     count, length = jax.tree.leaves(film)[0].shape[:2]
-    steps, rates = np.arange(length) * record.every, _rates(spread, 1 + (length - 1) * record.every)
+    steps, rates = np.arange(length) * record.every, _rates(spread, length * record.every)
     return History(
         np.broadcast_to(steps, (count, length)),
         film.loss,

@@ -26,7 +26,7 @@ from jaxgd.minimize import check_host_options, checked_engine
 from jaxgd.problem import Inputs, Problem, pose
 from jaxgd.progress import Bar
 from jaxgd.races import Halving, Rediscovered
-from jaxgd.record import Record, checked_record
+from jaxgd.record import NOTHING, Record, checked_record
 from jaxgd.refusal import described, refuse_tracers
 from jaxgd.rules import canonical_rule
 from jaxgd.runs import Runs
@@ -112,7 +112,7 @@ def _job(loss: Any, runs: Spread, options: Options) -> ManyJob:
         inputs,
         rule,
         stop,
-        checked_record(options.record),
+        _checked_record(options.record),
         checked_keep(options.keep, stochastic=problem.stochastic),
         checked_engine(options.engine),
         _columns(runs, problem, rule, (stop, inputs)),
@@ -156,6 +156,11 @@ def _columns(
     )
 
 
+def _checked_record(record: Any) -> Record:
+    record = checked_record(record)
+    return record if record.loss or record.grad_norm or record.params else NOTHING
+
+
 def _checked(name: str, value: Any, kind: type) -> Any:
     """A race with checked fields, or None."""
     if value is None:
@@ -174,6 +179,8 @@ def _devices(devices: Sequence[Any] | None) -> tuple[Any, ...]:
     for device in devices:
         if not isinstance(device, jax.Device):
             raise TypeError(f"devices must be JAX devices, as jax.devices() has, got {device!r}")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices must differ, got {devices}")
     return tuple(devices)
 
 

@@ -141,9 +141,12 @@ class Form:
         if problem.stochastic:  # the last iterate of all has no row
             x, at_step = tree.where(out_of_steps, (walk.carry.x, steps), (x, at_step))
             by_row &= ~out_of_steps
-        _, grads = problem.evaluate(x, descent.inputs, at_step)
-        norm = tree.max_norm(problem.projected(x, grads, descent.inputs))
+        # As the loss, the norm is that of the last row; before any row there is none.
+        _, grads = problem.evaluate(kept.x, descent.inputs, kept.step)
+        norm = tree.max_norm(problem.projected(kept.x, grads, descent.inputs))
+        norm = jnp.where((steps > 0) | by_row, norm, jnp.nan)
         aux = problem.call(x, descent.inputs, at_step)[1] if problem.has_aux else None
+        aux = jax.tree.map(lambda a: jax.random.key_data(a) if tree.is_key(a) else a, aux)
         saved = None
         if self.pauses:
             saved = dataclasses.replace(walk, status=jnp.full_like(status, Status.RUNNING))

@@ -33,6 +33,7 @@ class Ledger:
         """What is known now, in arrays of its own."""
         same = copy.copy(self)
         same.outcomes, same.film = jax.tree.map(np.copy, (self.outcomes, self.film))
+        same.end(same.outcomes.status == PAUSED, Status.RUNNING)
         return same
 
     def absorb(self, finished: Finished, count: int) -> None:

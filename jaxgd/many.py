@@ -59,7 +59,8 @@ def minimize_many(
       bounds: as for `minimize`, the same for all runs.
       stop: tests that end a run.
       has_aux: as for `minimize`.
-      key: of a stochastic loss; run i uses fold_in(key, i), or its own if keys are mapped.
+      key: of a stochastic loss; run i uses fold_in(key, i), or its own if keys are mapped. Keys of
+        another kind than threefry, JAX's default, draw otherwise for many than for one.
       record: what the histories hold; by default nothing. They are on the host, (runs, rows).
       keep: as for `minimize`.
       lanes: how many runs are under way together on each device, or on each core of a CPU; by

@@ -236,7 +236,8 @@ def _checked_key(key: Any) -> Any:
     )
     if not typed and not raw:
         made = "as jax.random.key(0) makes"
-        raise TypeError(f"key must be one JAX random key, {made}, got {described(key)}")
+        hint = "; for a key for each run axes=gd.Axes(key=0)" if is_key(key) else ""
+        raise TypeError(f"key must be one JAX random key, {made}, got {described(key)}{hint}")
     return key
 
 

@@ -82,7 +82,7 @@ def refuse_tracers(what: str, tree: Any) -> None:
 
 
 USE_DESCEND = (
-    "holds traced values: minimize is a host function and cannot run inside jit, vmap or grad; use "
+    "holds traced values: this is a host function, which cannot run inside jit, vmap or grad; use "
     "gd.descend there, which can"
 )
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,7 +42,7 @@ class Mapped:
     rule: Any
     """The rule, whose mapped numbers are arrays and the others one number."""
     args: Any
-    """The arguments of the loss; those that all runs share are as they were given."""
+    """The arguments of the loss, None in the place of those that all runs share."""
     key: Any
     """The random keys."""
 
@@ -97,7 +98,7 @@ class Runs:
         return len(self.status)
 
     def __getitem__(self, index: int) -> Result:
-        at = range(len(self))[index]
+        at = range(len(self))[operator.index(index)]
         pick = functools.partial(jax.tree.map, lambda leaf: _entry(leaf, at))
         history = pick(self.history)
         if history is not None and len(history.step):
@@ -222,8 +223,9 @@ def points(params: PyTree, rows: Any) -> np.ndarray[Any, Any]:
     for leaf in jax.tree.leaves(params):
         if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact):
             flat = np.asarray(leaf)[rows].reshape(len(rows), math.prod(leaf.shape[1:]))
-            parts += [flat.real, flat.imag] if np.iscomplexobj(flat) else [flat]
-    return np.concatenate(parts, axis=1).astype(np.float64)
+            both = [flat.real, flat.imag] if np.iscomplexobj(flat) else [flat]
+            parts += [part.astype(np.float64) for part in both]
+    return np.concatenate(parts, axis=1)
 
 
 def _has_axis(leaf: Any, length: int) -> bool:

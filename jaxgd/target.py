@@ -39,6 +39,10 @@ class Target:
     """The user's file, None for a landscape."""
     key: Any = None
     """The random key for a loss that takes one."""
+    box: Any = None
+    """Lower and upper bounds between which to draw starts, None where nothing says them."""
+    bounds: Any = None
+    """Lower and upper bounds that no run leaves, None where there are none."""
 
 
 def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Target:
@@ -46,8 +50,8 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
 
     Args:
       text: the name of a landscape, or `path/to/file.py:name_of_the_loss`. The file is run; its
-        `params` are the start, or a function that makes it from a JAX key. A loss with a keyword
-        `key` is stochastic.
+        `params` are the start, or a function that makes it from a JAX key; its `bounds`, if it has
+        any, are those of `minimize`. A loss with a keyword `key` is stochastic.
       dimensions: for a landscape that is defined in any number of them.
       seed: of the keys.
 
@@ -76,7 +80,8 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
     loss, key = getattr(module, name), jax.random.key(seed)
     # The start has the key itself, the steps those that are folded from another.
     of_loss = jax.random.fold_in(key, 1) if _takes_key(loss) else None
-    return Target(loss, _start(module, path, key), path, of_loss)
+    bounds = getattr(module, "bounds", None)
+    return Target(loss, _start(module, path, key), path, of_loss, bounds, bounds)
 
 
 def _landscape(text: str, dimensions: int | None) -> Target:
@@ -91,7 +96,9 @@ def _landscape(text: str, dimensions: int | None) -> Target:
         landscape = made(dimensions=dimensions)
     else:
         raise ValueError(f"--dimensions: {name} always has {made().dimensions}")
-    return Target(landscape, landscape.start)
+    domain = landscape.domain
+    bounds = domain if getattr(landscape, "bounded", False) else None
+    return Target(landscape, landscape.start, box=domain, bounds=bounds)
 
 
 def takes_dimensions(landscape: type[Any]) -> bool:

@@ -27,12 +27,12 @@ def refused(*words):
     return line.removeprefix("jaxgd: ")
 
 
-def files_of(directory):
+def files_of(directory, name="result"):
     def not_json(word):
         raise AssertionError(f"{word} is not JSON")
 
-    with np.load(directory / "result.npz", allow_pickle=False) as arrays:
-        text = (directory / "result.json").read_text()
+    with np.load(directory / f"{name}.npz", allow_pickle=False) as arrays:
+        text = (directory / f"{name}.json").read_text()
         return dict(arrays), json.loads(text, parse_constant=not_json)
 
 

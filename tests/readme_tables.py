@@ -48,6 +48,22 @@ def costs():
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def many():
+    """What many runs cost, from the results of the benchmark."""
+    head = ["case", "with jit and vmap", "the same with optax", "jaxgd"]
+    rows = [head, ["---"] * len(head)]
+    (path,) = (README.parent / "benchmarks" / "results").glob("many-cpu-jax0.10.*.json")
+    figures = json.loads(path.read_text())["figures"]
+    for case, members in itertools.groupby(figures, lambda f: f["case"]):
+        group = list(members)
+        if "ms" not in group[0]:
+            continue
+        cells = [f"{f['ms']:,.0f} ({f['times_as_fast_as_the_first']:.1f})" for f in group]
+        others = [c for c, f in zip(cells, group, strict=True) if "optax" in f["contender"]]
+        rows.append([case, cells[0].split(" ")[0], *(others[:1] or [""]), cells[-1]])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def tables():
     """Name to table; each stands in the README between its marker and the next blank line."""
     return {
@@ -55,6 +71,7 @@ def tables():
         "transforms": table(gd.rules.TRANSFORMS, "transform"),
         "schedules": table(gd.schedules.SCHEDULES, "schedule"),
         "costs": costs(),
+        "many": many(),
     }
 
 

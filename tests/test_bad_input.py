@@ -289,7 +289,7 @@ INSIDE = {
 @pytest.mark.parametrize("through", TRACED)
 @pytest.mark.parametrize("inside", INSIDE)
 def test_tracers_are_told_to_use_descend(inside, through):
-    words = "minimize is a host function", "use gd.descend there"
+    words = "this is a host function", "use gd.descend there"
     refused(lambda: INSIDE[inside](lambda t: TRACED[through](t).loss), *words, error=ValueError)
 
 

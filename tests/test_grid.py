@@ -100,10 +100,25 @@ def test_axes_are_prefixes_of_any_params():
     runs = gd.minimize_many(deep, points, gd.Adam(0.1), 5, axes=axes, args=(data,))
     assert runs.params["w"].shape == (4, 3)
     assert runs.params["b"].shape == (4,)
-    assert runs.inputs.args[0]["n"] == 5
+    assert runs.inputs.args[0]["n"] is None
+    assert runs.inputs.params["b"] is None
     columns = runs.to_dict()
     assert columns["params['w']"].shape == (4, 3)
     assert columns["args[0]['a']"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_grid_of_one_is_a_grid():
+    runs = gd.sweep(loss, POINT, gd.grid(gd.Adam, learning_rate=[0.1]), 5)
+    assert runs.shape == (1,)
+    assert runs.inputs.rule.learning_rate.shape == (1,)
+
+
+def test_a_grid_may_be_made_before_the_precision_is_chosen():
+    narrow = gd.grid(gd.Adam, learning_rate=[0.1, 0.2])
+    with jax.enable_x64(True):
+        wide = gd.grid(gd.Adam, learning_rate=[0.1, 0.2])
+        one, other = (gd.sweep(loss, POINT * 1.0, g, 9).loss for g in (narrow, wide))
+    np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
 def many(params=None, rule=None, **options):
@@ -154,6 +169,8 @@ TWO = {"w": np.ones((3, 2)), "b": np.ones(4)}
             lambda: gd.grid(gd.Adam, learning_rate=[gd.Constant(0.1), gd.CosineDecay(0.1, 9)]),
             "select other code",
         ),
+        (lambda: gd.grid(gd.Adam(0.1), learning_rate=[0.1]), "grid must be given a rule's class"),
+        (lambda: many(devices=[jax.devices()[0]] * 2), "devices must differ"),
         (lambda: gd.sweep(loss, POINT, gd.Adam(0.1)), "grid must be made by gd.grid"),
         (
             lambda: gd.multistart(loss, TWO, gd.grid(gd.Adam, learning_rate=[0.1, 0.2])),

@@ -300,3 +300,92 @@ def test_it_works_under_settings_of_the_users_own():
     with jax.disable_jit():
         slow = gd.multistart(bowl, points[:2], RULE, 3, lanes=2)
     np.testing.assert_allclose(slow.params, gd.multistart(bowl, points[:2], RULE, 3).params)
+
+
+def test_no_lane_evaluates_what_nobody_has_given():
+    """With an argument of 0 the loop of this loss would never end."""
+
+    def loss(x, step):
+        end = jax.lax.while_loop(lambda t: t < 1, lambda t: t + step, 0 * step)
+        return jnp.sum((x - end) ** 2)
+
+    given = np.array([0.5, 0.25, 0.375], np.float32)
+    runs = gd.minimize_many(
+        loss, np.ones(2), RULE, 20, args=(given,), axes=gd.Axes(None, args=0), time_limit=60
+    )
+    assert runs.message == "3 MAX_STEPS"
+
+
+def test_a_callback_may_look_at_everything_at_any_time():
+    seen = []
+
+    def callback(runs):
+        seen.append((repr(runs), runs.message, runs.minima(), repr(runs[0])))
+
+    slow = gd.GradientDescent(1e-6)
+    prune = gd.Halving(0.5, every=20_000)
+    gd.multistart(bowl, starts(700), slow, 60_000, callback=callback, prune=prune, lanes=8)
+    assert seen
+    assert any("RUNNING" in message for _, message, _, _ in seen)
+
+
+def test_ctrl_c_is_never_swallowed():
+    """Pressed while the loss is traced, nothing begins."""
+
+    def loss(x):
+        signal.raise_signal(signal.SIGINT)
+        return jnp.sum(x**2)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        runs = gd.multistart(loss, starts(4), RULE, 100)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert runs.message == "4 NOT_STARTED. Interrupted from the keyboard"
+
+
+def test_leaves_of_any_kind():
+    def loss(p):
+        parts = [jnp.sum((jnp.abs(leaf - 1) ** 2).astype(float)) for leaf in jax.tree.leaves(p)]
+        return sum(parts), {"key": jax.random.key(1)}
+
+    points = {
+        "half": jnp.full((3, 2), 2, jnp.float16), "brain": jnp.full(3, 3, jnp.bfloat16),
+        "complex": jnp.full((3, 1), 1j), "int": jnp.arange(3), "none": jnp.zeros((3, 0)),
+    }  # fmt: skip
+    runs = gd.multistart(loss, points, gd.Adam(0.1), 200, has_aux=True, lanes=2)
+    assert jax.tree.map(lambda leaf: leaf.dtype, runs.params) == jax.tree.map(
+        lambda leaf: leaf.dtype, points
+    )
+    np.testing.assert_allclose(runs.params["complex"], 1, atol=1e-2)
+    np.testing.assert_allclose(runs.params["half"].astype(float), 1, atol=1e-2)
+    assert runs.params["int"].tolist() == [0, 1, 2]
+    assert runs.aux["key"].shape[0] == 3
+    alone = gd.minimize(loss, jax.tree.map(lambda leaf: leaf[1], points), gd.Adam(0.1), 200, has_aux=True)  # fmt: skip  # noqa: E501
+    np.testing.assert_allclose(runs.loss[1], alone.loss, rtol=1e-4)
+
+
+@pytest.mark.parametrize("most", [0, 40])
+def test_of_a_stochastic_run_loss_and_norm_are_of_the_last_row(most):
+    record = gd.Record(every=3)
+    runs = gd.multistart(noisy, starts(2), RULE, most, key=jax.random.key(3), record=record)
+    for i, start in enumerate(starts(2)):
+        key = jax.random.fold_in(jax.random.key(3), i)
+        alone = gd.minimize(noisy, start, RULE, most, key=key, record=record)
+        np.testing.assert_allclose(runs.grad_norm[i], alone.grad_norm, rtol=1e-5)
+        np.testing.assert_allclose(runs.loss[i], alone.loss, rtol=1e-5)
+        assert len(runs[i].history) == len(alone.history)
+
+
+def test_losses_are_not_kept_alive():
+    import gc
+    import weakref
+
+    def loss(x):
+        return jnp.sum(x**2)
+
+    gd.multistart(loss, starts(3), RULE, 3)
+    dead = weakref.ref(loss)
+    del loss
+    gc.collect()
+    assert dead() is None

@@ -48,6 +48,11 @@ def test_a_run_that_is_never_dropped_does_not_know_of_the_race():
     np.testing.assert_array_equal(raced.history.loss[stayed], free.history.loss[stayed])
 
 
+def test_the_share_that_stays_is_rounded_up_but_not_for_the_share_s_own_rounding():
+    runs = gd.multistart(LOSS, starts(100), RULE, 20, prune=gd.Halving(0.07, 10))
+    assert runs.log == ("At step 10, 7 of 100 runs went on",)
+
+
 @pytest.mark.parametrize("every", [90, 1000])
 def test_a_race_with_no_step_to_choose_at_is_none(every):
     raced = gd.multistart(LOSS, starts(9), RULE, 90, prune=gd.Halving(0.5, every))

@@ -37,6 +37,8 @@ def test_one_run_is_a_result(runs):
     assert runs[-1].loss == runs.loss[79]
     with pytest.raises(IndexError):
         runs[80]
+    with pytest.raises(TypeError):
+        runs[0:2]
     assert len(list(runs)) == 80
     assert runs.best.loss == runs.loss.min()
 

@@ -53,9 +53,18 @@ def refusing(file: Path | None = None) -> Iterator[None]:
         raise
 
 
+_IN_A_SHELL = {
+    "give has_aux=True": "write a function that returns the loss alone",
+    "draw with starts.normal": "use --sampler normal",
+    "use latin_hypercube": "use --sampler latin-hypercube",
+}
+
+
 def _for_a_shell(said: str) -> str:
     """What the library says, without advice that only Python code could follow."""
-    return said.replace("give has_aux=True", "write a function that returns the loss alone")
+    for of_python, instead in _IN_A_SHELL.items():
+        said = said.replace(of_python, instead)
+    return said
 
 
 class OneLineErrors(click.Group):

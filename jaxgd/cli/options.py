@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from jaxgd.cli.many import SAMPLERS
 from jaxgd.rules import RULES
 from jaxgd.stop import Stop
 from jaxgd.target import TRANSFORM_OPTIONS, option, options_of
 
 DEFAULT_RATE = 0.01
+DEFAULT_SAMPLER = "sobol"
 _WIDEST = 28  # "--initial-accumulator NUMBER" in the left column of the help
 
 
@@ -59,6 +61,7 @@ def run_options() -> Iterator[Option]:
     """All options, in the order of the help."""
     yield from _main_options()
     yield from _outcome_options()
+    yield from _many_options()
     yield from _stop_options()
     yield from _transform_options()
     yield from _rule_options()
@@ -81,7 +84,7 @@ def _outcome_options() -> Iterator[Option]:
     heading = "The run and what comes out"
     text = "How many the landscape shall have, if it leaves that open."
     yield _number("dimensions", heading, text)
-    text = "Seed of the keys for a file's params(key) and for a stochastic loss."
+    text = "Seed of the starts, and of the keys for a file's params(key) and a stochastic loss."
     yield _number("seed", heading, text, default=0, show_default=True)
     text = "Compute in double precision.  [default: no, or what JAX_ENABLE_X64 says]"
     yield Option(["--x64/--no-x64"], heading, text, default=None)
@@ -91,8 +94,18 @@ def _outcome_options() -> Iterator[Option]:
     yield Option(["--keep"], heading, text, type=kept)
     text = "Show a live bar.  [default: yes in a terminal]"
     yield Option(["--progress/--no-progress"], heading, text, default=None)
-    text = "Write result.npz and result.json there; made if need be."
+    text = "Write result.npz and result.json there, of many starts runs.npz and runs.json; made if "
+    text += "need be."
     yield Option(["--out"], heading, text, type=click.Path(path_type=Path), metavar="DIR")
+
+
+def _many_options() -> Iterator[Option]:
+    heading = "Many starts"
+    yield _number("starts", heading, "Descend from that many starts instead of one.")
+    text = f"How to draw them in the box; normal is around the start.  [default: {DEFAULT_SAMPLER}]"
+    yield Option(["--sampler"], heading, text, type=click.Choice(list(SAMPLERS)))
+    text = "Runs under way together on each core.  [default: what suits the device]"
+    yield _number("lanes", heading, text)
 
 
 def _stop_options() -> Iterator[Option]:

@@ -25,6 +25,10 @@ MOST_LANES = {"cpu": 128}
 MOST_ELSEWHERE = 2**16
 WORK = 2_000_000
 """Elementary operations of a chunk."""
+STEP_WORK = 4_000_000
+"""Elementary operations of a step of all lanes, but for the fewest: they are paid for by idle lanes
+too, and where a run alone fills the vectors, more of them side by side gain little."""
+FEWEST = 8
 FILM_BYTES = 2**24
 """Of the recorded rows that one call may return."""
 START_BYTES = 2**25
@@ -72,7 +76,8 @@ def lane_sizes(load: Load, lanes: int | None, chunk: int | None) -> LaneSizes:
     if lanes is None:
         most = MOST_LANES.get(load.platform, MOST_ELSEWHERE)
         fit = STATE_BYTES.get(load.platform, ELSEWHERE) // max(load.run_bytes, 1)
-        lanes = 2 ** int(np.log2(np.clip(fit, 1, most)))
+        busy = max(FEWEST, STEP_WORK // max(load.work, 1))
+        lanes = 2 ** int(np.log2(np.clip(min(fit, busy), 1, most)))
     if chunk is None:
         fit = WORK // (max(load.work, 1) * lanes)
         chunk = 2 ** int(np.log2(np.clip(fit, 8, 32)))

@@ -18,6 +18,9 @@ class Landscape(Protocol):
     The known values are NumPy arrays in double precision, whatever the precision in which JAX
     computes, so that an error measured against them is the optimiser's error and not theirs.
 
+    A landscape whose loss means nothing outside of its domain says so with
+    `bounded: ClassVar[bool] = True`; the command line then keeps its runs inside.
+
     >>> from jaxgd.landscapes import Booth
     >>> isinstance(Booth(), Landscape)
     True

@@ -48,6 +48,8 @@ class Influenza:
 
     dimensions: ClassVar[int] = 4
     minimum: ClassVar[float] = 255.2956131281793
+    bounded: ClassVar[bool] = True
+    """Outside of the domain, rates may be so fast that the Runge-Kutta method is not stable."""
     observed: ClassVar[tuple[int, ...]] = (
         *(3, 8, 26, 76, 225, 298, 258),
         *(233, 189, 128, 68, 29, 14, 4),
