@@ -120,6 +120,11 @@ class Runs:
         return succeeded(self.status, self.loss)
 
     @property
+    def converged(self) -> Any:
+        """bool, (runs,): whether a test in `stop` ended the run."""
+        return np.isin(self.status, [status for status in Status if status.converged])
+
+    @property
     def best(self) -> Result:
         """The run with the lowest loss of those that did not fail, or of all if all did."""
         fine = self.succeeded
@@ -190,7 +195,10 @@ class Runs:
         steps = (int(f(self.steps)) for f in (np.min, np.median, np.max))
         best, minima = self.best, self.minima()
         grid = " x ".join(map(str, self.shape))
-        found = [f"loss {m.loss:.6g}, {m.count:,} runs, {brief(m.params)}" for m in minima[:5]]
+        found = [
+            f"loss {m.loss:.6g}, {m.count:,} run{'s' * (m.count > 1)}, {brief(m.params)}"
+            for m in minima[:5]
+        ]
         shown = [
             ("runs", f"{len(self):,}" + (f" ({grid})" if len(self.shape) > 1 else "")),
             ("status", self.message),

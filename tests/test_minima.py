@@ -167,4 +167,6 @@ def test_a_hessian_that_is_not_finite_is_refused():
 def test_a_minimum_prints_in_one_line():
     assert repr(at({"w": 1.5})) == "Minimum(loss=0.25, count=2, params=['w'] 1.5)"
     assert repr(at(jnp.eye(2))) == "Minimum(loss=0.25, count=2, params=[[1. 0.] [0. 1.]])"
-    assert repr(at(jnp.ones(1000))) == "Minimum(loss=0.25, count=2, params=1,000 numbers)"
+    assert (
+        repr(at(jnp.ones(1000))) == "Minimum(loss=0.25, count=2, params=1,000 numbers in 1 array)"
+    )

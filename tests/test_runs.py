@@ -41,6 +41,7 @@ def test_one_run_is_a_result(runs):
         runs[0:2]
     assert len(list(runs)) == 80
     assert runs.best.loss == runs.loss.min()
+    assert runs.converged.all()
 
 
 def test_the_four_minima_of_himmelblau_are_found_with_their_runs(runs):

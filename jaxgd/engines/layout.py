@@ -12,6 +12,7 @@ _PARTS = {
     *("slice", "dynamic_slice", "gather", "pad", "concatenate", "rev", "cumsum", "cumprod"),
     *("dynamic_update_slice", "scatter", "scatter-add"),
 }
+_VECTORISED = {"exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf"}
 _DENSE = {"dot_general", "conv_general_dilated", "fft", "sort", "cholesky", "triangular_solve"}
 
 
@@ -38,8 +39,9 @@ def laid(tree: PyTree, *, lanes_last: bool) -> PyTree:
 def gains(jaxpr: Any) -> bool:
     """Whether an evaluation is faster with the lanes last in memory.
 
-    It is where params are cut up, which does not vectorise along them; it is not where most of the
-    time goes to what has a layout of its own.
+    It is not where most of the time goes to what has a layout of its own. Nor where it goes to
+    functions of which XLA:CPU has vector forms, as of exp, unless params are cut up, which keeps
+    them from vectorising along the params: with the lanes last their sums run one by one.
     """
     names = primitives(jaxpr)
-    return bool(names & _PARTS) and not names & _DENSE
+    return not names & _DENSE and (bool(names & _PARTS) or not names & _VECTORISED)

@@ -1,0 +1,73 @@
+"""The notebooks run, find what they say, and are stored with their outputs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import jaxgd as gd
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def read(path):
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def text_of(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """A function that executes a notebook in an empty directory; a cell that fails raises."""
+    from nbclient import NotebookClient
+
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+
+    def execute(path):
+        resources = {"metadata": {"path": str(tmp_path)}}
+        client = NotebookClient(read(path), timeout=300, kernel_name="python3", resources=resources)
+        return client.execute()
+
+    return execute
+
+
+def influenza(text):
+    loss = float(re.search(r"best loss (\d+\.\d+),", text)[1])
+    number = float(re.search(r"reproduction number (\d+\.\d+),", text)[1])
+    share = float(re.search(r"found from (\d+\.\d+)% of the starts", text)[1])
+    assert loss == pytest.approx(gd.landscapes.Influenza.minimum, rel=0.01)
+    assert number == pytest.approx(3.70, abs=0.05)
+    assert share > 75
+
+
+CHECKS = {"influenza": influenza}
+
+
+def test_every_notebook_is_checked():
+    assert [path.stem for path in NOTEBOOKS] == sorted(CHECKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_and_finds_what_it_says(path, executed):
+    CHECKS[path.stem](text_of(executed(path)))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_stored_with_its_outputs(path):
+    notebook = read(path)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert all(o.output_type in {"stream", "display_data"} for o in outputs)
+    assert all(o.name == "stdout" for o in outputs if o.output_type == "stream")
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert not re.search(r"(?<!\w)/(home|Users|tmp|root|work)/", path.read_text())
+    CHECKS[path.stem](text_of(notebook))
