@@ -12,7 +12,7 @@ import numpy as np
 from jaxgd.grid import Column, Grid, leaves_of, number_paths
 from jaxgd.refusal import described
 from jaxgd.rules import canonical_rule
-from jaxgd.tree import PyTree, is_concrete, is_key, strong, traced_or_static
+from jaxgd.tree import PyTree, is_concrete, is_key, per_leaf, strong, traced_or_static
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +143,7 @@ def _split(
     """The tree with one value for each mapped leaf, and all values of these by path."""
     treedef: Any = jax.tree.structure(tree)
     try:
-        filled = jax.tree.broadcast(axes, tree, is_leaf=lambda leaf: leaf is None)
-        per_leaf = treedef.flatten_up_to(filled)
+        mapped = per_leaf(axes, tree)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"axes.{name} must be 0, None or a pytree of them that is a prefix of {name}: got "
@@ -152,7 +151,7 @@ def _split(
         ) from error
     leaves, columns = [], {}
     places = jax.tree_util.tree_leaves_with_path(tree)
-    for (path, leaf), axis in zip(places, per_leaf, strict=True):
+    for (path, leaf), axis in zip(places, mapped, strict=True):
         place = jax.tree_util.keystr(path)
         if axis is not None and (isinstance(axis, bool) or axis != 0):
             raise ValueError(f"axes.{name}{place} must be 0 or None, got {axis!r}")

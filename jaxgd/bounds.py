@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxgd.canonical import is_quantity
 from jaxgd.refusal import described
-from jaxgd.tree import PyTree, leaf_kind
+from jaxgd.tree import PyTree, leaf_kind, per_leaf
 
 
 def checked_bounds(bounds: Any, params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
@@ -74,8 +74,7 @@ def spread(name: str, prefix: Any, params: PyTree, x: PyTree, *, missing: float 
     """
     treedef: Any = jax.tree.structure(params)
     try:
-        filled = jax.tree.broadcast(prefix, params, is_leaf=lambda leaf: leaf is None)
-        per_leaf = treedef.flatten_up_to(filled)
+        sides = per_leaf(prefix, params)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{name} must be a number, an array, or a pytree that is a prefix of params: got "
@@ -83,7 +82,7 @@ def spread(name: str, prefix: Any, params: PyTree, x: PyTree, *, missing: float 
             "entries are one array, not a list; a dict has every key, None where it sets nothing"
         ) from error
     kinds = [leaf_kind(leaf, params) for leaf in jax.tree.leaves(params)]
-    chosen = [value for value, kind in zip(per_leaf, kinds, strict=True) if kind == "moving"]
+    chosen = [value for value, kind in zip(sides, kinds, strict=True) if kind == "moving"]
     leaves, moving = jax.tree_util.tree_flatten_with_path(x)
     made = [
         _one(name + jax.tree_util.keystr(path), missing if value is None else value, leaf)

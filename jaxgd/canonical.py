@@ -143,7 +143,7 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
     if not is_quantity(value):
         raise TypeError(f"{path} must be {expected}, got {value!r}")
     if np.ndim(value) != accepts.rank:
-        hint = "; to sweep several values at once, jax.vmap over gd.descend"
+        hint = "; for several values gd.sweep over a gd.grid, or gd.minimize_many"
         raise ValueError(
             f"{path} must be {expected}, got an array of shape {np.shape(value)}"
             + ("" if accepts.rank else hint)

@@ -117,4 +117,6 @@ class Course:
 
     def _show(self, bar: Bar | None) -> None:
         if bar is not None:
-            bar.show(self.ledger.done, {"best loss": f"{self.ledger.lowest:.6g}"})
+            lowest = self.ledger.lowest
+            told = {"best loss": f"{lowest:.6g}"} if np.isfinite(lowest) else {}
+            bar.show(self.ledger.done, told)

@@ -161,6 +161,17 @@ def is_finite(tree: PyTree) -> jax.Array:
     return jnp.isfinite(max_norm([*together, *large]))
 
 
+def per_leaf(prefix: Any, tree: PyTree) -> list[Any]:
+    """What a prefix tree, with None as a leaf, says of each leaf of `tree`.
+
+    Raises:
+      ValueError, TypeError: it is no prefix.
+    """
+    treedef: Any = jax.tree.structure(tree)
+    filled = jax.tree.broadcast(prefix, tree, is_leaf=lambda leaf: leaf is None)
+    return list(treedef.flatten_up_to(filled))
+
+
 def path_of(tree: PyTree, leaf: Any) -> str:
     """Where in `tree` the object `leaf` is, as one would write it after the tree's name."""
     for path, other in jax.tree_util.tree_leaves_with_path(tree):
