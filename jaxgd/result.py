@@ -1,6 +1,7 @@
 """What a run returns: data only."""
 
 import html
+import re
 from typing import Any
 
 import jax
@@ -60,6 +61,8 @@ class Result:
             names, counts = np.unique(np.asarray(self.status), return_counts=True)
             return ", ".join(f"{n} {Status(s).name}" for s, n in zip(names, counts, strict=True))
         said = Status(int(self.status)).message
+        if self.state is None:  # of descend, or one of many: nothing continues it
+            said = re.sub(r" \(state=[^)]*\)|; state=[^.]*(\.[^.]*)?(?=\.)", "", said)
         if int(self.at_step) == int(self.steps):
             return said
         if self.status == Status.MAX_STEPS and int(self.at_step) == 0:

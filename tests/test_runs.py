@@ -1,6 +1,7 @@
 """What many runs return: selection, minima, columns, and how it looks."""
 
 import copy
+import dataclasses
 import pickle
 
 import jax
@@ -34,6 +35,8 @@ def test_one_run_is_a_result(runs):
     assert one.loss == runs.loss[5]
     assert one.converged
     assert "CONVERGED_GRADIENT" in repr(one)
+    for status in gd.Status:  # there is no state to go on from
+        assert "state=" not in dataclasses.replace(one, status=np.int32(status)).message
     assert runs[-1].loss == runs.loss[79]
     with pytest.raises(IndexError):
         runs[80]
