@@ -63,7 +63,7 @@ class Worker:
     def __init__(self, block: Block, ledger: Ledger) -> None:
         self._block, self._made, self._ledger = block, block.made, ledger
         self._lanes = _idle(block)
-        self._rate: float | None = None
+        self._rate = 0.0
         """Chunks per second as last seen; only the length of calls depends on it."""
 
     def work(self, queues: list[np.ndarray[Any, Any]], leg: Leg, board: Board) -> None:
@@ -78,8 +78,9 @@ class Worker:
             began = time.perf_counter()
             counts = self._call(window, leg, budget, halt)
             chunks, seconds = int(counts[:, 2].max()), time.perf_counter() - began
-            if seconds > 0.01 or self._rate is None:
-                self._rate = chunks / max(seconds, 1e-9)
+            # A short call is mostly overhead: it can only say that this is at least so fast.
+            rate = chunks / max(seconds, 1e-9)
+            self._rate = rate if seconds > 0.01 else max(rate, self._rate)
             taken = taken + counts[:, 1]
             if not counts[:, 3].any() and np.all(taken >= lengths):
                 return

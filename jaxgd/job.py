@@ -234,5 +234,6 @@ class _Work:
 
     def _engine(self, workers: int) -> str:
         made, devices = self.block.made, self.block.shards
-        where = f"{workers} threads" if devices == 1 else f"{devices} devices"
+        where = f"{workers} thread{'s' * (workers > 1)}"
+        where = where if devices == 1 else f"{devices} devices"
         return f"{made.engine}, {made.sizes.lanes} lanes on each of {where}"
