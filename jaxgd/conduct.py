@@ -118,5 +118,5 @@ class Course:
     def _show(self, bar: Bar | None) -> None:
         if bar is not None:
             lowest = self.ledger.lowest
-            told = {"best loss": f"{lowest:.6g}"} if np.isfinite(lowest) else {}
-            bar.show(self.ledger.done, told)
+            told = f"{lowest:.6g}" if np.isfinite(lowest) else "none yet"
+            bar.show(self.ledger.done, {"best loss": told})
