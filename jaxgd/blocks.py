@@ -37,6 +37,8 @@ class ManyJob:
     engine: Plain
     columns: tuple[Column | None, ...]
     """For each traced leaf its values in the runs, or None if all share one."""
+    own_keys: bool
+    """Whether each run has a random key of its own; else it folds its index into the shared one."""
     lanes: int | None
     devices: tuple[Any, ...]
     pauses: bool
@@ -165,7 +167,7 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         for leaf, is_mapped in zip(leaves, mapped, strict=True)
     ]
     counts = [len(columns) for columns in _columns(job)]
-    key_is_shared = problem.stochastic and job.inputs.key is not None and not _maps_key(job)
+    key_is_shared = problem.stochastic and not job.own_keys
 
     def filled(start: list[Any], own: list[Any], shared: Any) -> Any:
         sources = iter(shared), iter(start), iter(own)
@@ -189,13 +191,6 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
     nothing = LaneSizes(1, 1, 1, 0, on_cpu=False, lanes_last=False)
     form = Form(descent, start, job.keep, job.engine, nothing, record, job.pauses)
     return form, jaxpr
-
-
-def _maps_key(job: ManyJob) -> bool:
-    values, _ = job.values()
-    key = job.inputs.key
-    pairs = zip(jax.tree.leaves(values), job.columns, strict=True)
-    return any(leaf is key and column is not None for leaf, column in pairs)
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> Any:

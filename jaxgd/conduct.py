@@ -100,6 +100,7 @@ class Course:
         order = np.argsort(self.ledger.outcomes.loss[waiting], kind="stable")
         stay = math.ceil(round(self.prune.keep * len(waiting), 6))
         self.ledger.end(waiting[order[stay:]], Status.PRUNED)
+        self.ledger.done += len(waiting) - stay
         self.log.append(f"At step {step:,}, {stay:,} of {len(waiting):,} runs went on")
         return np.sort(waiting[order[:stay]])
 

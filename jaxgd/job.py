@@ -68,6 +68,9 @@ def run_many(
     axes = options.axes
     if not isinstance(axes, Axes):
         raise TypeError(f"axes must be a gd.Axes, got {described(axes)}")
+    prune = _checked("prune", options.prune, Halving)
+    enough = _checked("enough", options.enough, Rediscovered)
+    options = dataclasses.replace(options, prune=prune, enough=enough)
     runs = spread(params, rule, options.args, options.key, axes, combine=combine)
     job = _job(loss, runs, options)
     with catching_interrupts() as interruption:
@@ -116,11 +119,11 @@ def _job(loss: Any, runs: Spread, options: Options) -> ManyJob:
         checked_keep(options.keep, stochastic=problem.stochastic),
         checked_engine(options.engine),
         _columns(runs, problem, rule, (stop, inputs)),
+        "key" in runs.columns,
         lanes,
         _devices(options.devices),
-        pauses=_checked("prune", options.prune, Halving) is not None,
+        pauses=options.prune is not None,
     )
-    _checked("enough", options.enough, Rediscovered)
     check_host_options(
         options.callback, options.time_limit, progress=options.progress, throw=options.throw
     )
@@ -211,8 +214,8 @@ class _Work:
             count,
             self.max_steps,
             final_row,
-            _checked("prune", options.prune, Halving),
-            _checked("enough", options.enough, Rediscovered),
+            options.prune,
+            options.enough,
             lambda: scale_of(job, ledger),
         )
 

@@ -35,6 +35,11 @@ def test_halving_keeps_the_best_of_those_that_go_on():
     )
 
 
+def test_the_bar_counts_those_that_were_dropped_too(capsys):
+    gd.multistart(LOSS, starts(37), RULE, 90, prune=gd.Halving(keep=0.3, every=30), progress=True)
+    assert "37.0/37.0" in capsys.readouterr().err
+
+
 def test_a_run_that_is_never_dropped_does_not_know_of_the_race():
     stop = gd.Stop(gtol=1e-4)
     options = {"stop": stop, "record": gd.Record(), "lanes": 5}
