@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from jaxgd.driver import kept_or_made, prepared
-from jaxgd.engines import LaneSizes, Load, Plain, gains, work_of
+from jaxgd.advance import advance
+from jaxgd.driver import kept_or_made, option, prepared
+from jaxgd.engines import Engine, LaneSizes, Load, Plain, gains, with_engine, work_of
 from jaxgd.grid import Column
-from jaxgd.lanes import Finished, Form, Lane, Orders, Window, advance
+from jaxgd.lanes import Finished, Form, Lane, Orders, Window
 from jaxgd.loop import Descent
 from jaxgd.problem import Inputs, Problem
 from jaxgd.record import Record
@@ -34,7 +35,8 @@ class ManyJob:
     stop: Stop
     record: Record
     keep: str
-    engine: Plain
+    engine: Engine | None
+    """None for the fastest that takes the loss."""
     columns: tuple[Column | None, ...]
     """For each traced leaf its values in the runs, or None if all share one."""
     own_keys: bool
@@ -120,26 +122,30 @@ def _compile(
     job: ManyJob, values: tuple[list[Any], Any], rule: Layout, shared: Any, places: tuple[Any, Any]
 ) -> Made:
     form, jaxpr = _form(job, values, rule)
-    count, (starts, own) = len(job.devices), _columns(job)
-
-    def rows(of: tuple[Column, ...], length: int) -> list[Any]:
-        arrays = [column.array for column in of]
-        return [_shape((length, *a.shape[1:]), a.dtype) for a in arrays]
-
-    def lanes(length: int) -> Any:
-        runs = _shape((length,), np.int32)
-        begin = jax.vmap(form.begin, (0, 0, 0, None))
-        return jax.eval_shape(begin, rows(starts, length), rows(own, length), runs, shared)
-
-    if job.pauses and any(map(is_key, jax.tree.leaves(lanes(1).walk))):
+    one = _lanes(job, form, 1, shared)
+    if job.pauses and any(map(is_key, jax.tree.leaves(one.walk))):
         raise TypeError("prune cannot be: the rule's state has a random key, which cannot wait")
-    sizes = job.engine.lane_sizes(_load(job, lanes(1), rows(starts + own, 1), jaxpr), job.lanes)
-    form = dataclasses.replace(form, sizes=sizes)
-    block, room = lanes(count * sizes.lanes), count * sizes.window
+    load = _load(job, one, [_rows(part, 1) for part in _columns(job)], jaxpr)
+
+    def make(engine: Engine, why: str) -> Made:
+        sizes = engine.lane_sizes(load, job.lanes)
+        told = engine.described(sizes) + why
+        strides = sizes.in_kernel and not (job.pauses or job.problem.stochastic)
+        whole = dataclasses.replace(form, engine=engine, sizes=sizes, strides=strides)
+        return _made(job, whole, shared, places, told)
+
+    platform = "Python" if option("jax_disable_jit") else job.devices[0].platform
+    return with_engine(make, job.engine, platform, jaxpr, many=True)
+
+
+def _made(job: ManyJob, form: Form, shared: Any, places: tuple[Any, Any], told: str) -> Made:
+    """The compiled block of a form."""
+    count, sizes, (starts, own) = len(job.devices), form.sizes, _columns(job)
+    block, room = _lanes(job, form, count * sizes.lanes, shared), count * sizes.window
     marks = _shape((count,), np.int32), _shape((count,), np.bool_)
-    walks = lanes(room).walk if job.pauses else None
+    walks = _lanes(job, form, room, shared).walk if job.pauses else None
     runs = _shape((room,), np.int32)
-    window = Window(runs, rows(starts, room), rows(own, room), walks, *marks)
+    window = Window(runs, _rows(starts, room), _rows(own, room), walks, *marks)
     number = np.int32(0)
     orders = Orders(number, End(number, number), number, number, np.bool_(0))
     finished = jax.eval_shape(jax.vmap(form.finish, (0, None)), block, shared)
@@ -152,8 +158,22 @@ def _compile(
             function, mesh=each.mesh, in_specs=specs, out_specs=split, check_vma=False
         )
     where = {"in_shardings": (each, each, everywhere, everywhere), "out_shardings": each}
-    program = prepared(function, block, window, orders, shared, donate=0, **where)()
-    return Made(program, block, finished, sizes, job.engine.described(sizes))
+    options = form.engine.compiler_options
+    traced = prepared(function, block, window, orders, shared, donate=0, options=options, **where)
+    return Made(traced(), block, finished, sizes, told)
+
+
+def _rows(columns: tuple[Column, ...], length: int) -> list[Any]:
+    """Shapes of `length` rows of some columns."""
+    return [_shape((length, *c.array.shape[1:]), c.array.dtype) for c in columns]
+
+
+def _lanes(job: ManyJob, form: Form, length: int, shared: Any) -> Lane:
+    """Shapes of `length` lanes."""
+    starts, own = (_rows(part, length) for part in _columns(job))
+    begin = jax.vmap(form.begin, (0, 0, 0, None))
+    lanes: Lane = jax.eval_shape(begin, starts, own, _shape((length,), np.int32), shared)
+    return lanes
 
 
 def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Form, Any]:
@@ -189,7 +209,9 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         return jax.tree.map(jnp.asarray, x)
 
     nothing = LaneSizes(1, 1, 1, 0, on_cpu=False, lanes_last=False)
-    form = Form(descent, start, job.keep, job.engine, nothing, record, job.pauses)
+    form = Form(
+        descent, start, job.keep, Plain(), nothing, record, job.pauses, bool(job.stop.given)
+    )
     return form, jaxpr
 
 

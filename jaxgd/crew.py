@@ -137,7 +137,10 @@ def _idle(block: Block) -> Lane:
     x = jax.tree.map(lambda leaf: np.stack([leaf] * len(none)), block.x)
     carry = dataclasses.replace(lanes.walk.carry, x=x)
     kept = dataclasses.replace(lanes.walk.kept, x=x)
-    walk = dataclasses.replace(lanes.walk, carry=carry, kept=kept)
+    status: Any = np.full(none.shape, Status.NOT_STARTED, np.int32)
+    walk = dataclasses.replace(lanes.walk, carry=carry, kept=kept, status=status)
+    if walk.origin is not None:
+        walk = dataclasses.replace(walk, origin=jax.tree.map(np.copy, carry))
     return Lane(none, [column.take(0 * none) for column in block.own], walk)
 
 

@@ -11,7 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgd.engines import Engine, Goal, Ongoing, Output, Sizes, ongoing_from, work_of
+from jaxgd.engines import (
+    Engine,
+    Goal,
+    Ongoing,
+    Output,
+    Sizes,
+    ongoing_from,
+    with_engine,
+    work_of,
+)
 from jaxgd.loop import Descent, unguarded
 from jaxgd.problem import Inputs, Problem
 from jaxgd.programs import key_of, shelf_of
@@ -81,7 +90,8 @@ class Job:
     stop: Stop
     record: Record
     keep: str
-    engine: Engine
+    engine: Engine | None
+    """None for the fastest that takes the loss."""
 
 
 def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
@@ -153,7 +163,7 @@ def is_placed(leaf: Any) -> bool:
 
 def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     # Parts of the job, since what is compiled must not keep all of it alive.
-    x, record, keep, engine = job.x, job.record, job.keep, job.engine
+    x, record, keep = job.x, job.record, job.keep
     problem, jaxpr = job.problem.traced(x, numbers.inputs)
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
@@ -166,33 +176,58 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
         lowest = jax.numpy.full((), np.inf, loss.dtype) if keep == "best" else None
         return ongoing_from(carry, lowest)
 
-    # Not by way of the rule: this is kept until it is needed, with all that it leads to.
+    placed = [leaf for leaf in jax.tree.leaves((x, numbers.inputs)) if is_placed(leaf)]
+    # What is not used is kept then, since it says on which device the rest must lie. Not always:
+    # on jax 0.12 what a loss captured would live on.
+    begun = prepared(begin, x, *numbers.leaves(), keep_unused=bool(placed))
+    fresh = jax.eval_shape(begin, x, *numbers.leaves())
+    where: dict[str, Any] = {}
+    if placed:
+        fresh, where, begun = _placed(fresh, begun())
+
+    def make(engine: Engine, why: str) -> tuple[Any, Sizes, str]:
+        sizes = engine.sizes(*_measures(job, fresh, jaxpr))
+
+        def run(ongoing: Ongoing, goal: Goal, *values: Any) -> tuple[Ongoing, Output]:
+            return engine.advance(descent(*values), sizes, ongoing, goal)
+
+        call = fresh, Goal.of(0), *numbers.leaves()
+        options = engine.compiler_options
+        moved = prepared(run, *call, donate=0, options=options, **where)
+        return moved(), sizes, engine.described(sizes) + why
+
+    moved, sizes, told = with_engine(make, job.engine, _platform(placed), jaxpr, many=False)
+    rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
+    later = None if rows_have_all else Look(_looking(problem))
+    return Program(begun(), moved, later, fresh, sizes, told)
+
+
+def _looking(problem: Problem) -> Callable[..., Any]:
+    """Evaluates at one iterate. Not by way of the rule: it is kept, with all that it leads to."""
+
     def look(x: PyTree, step: Any, inputs: Inputs) -> Any:
         loss, grads = problem.evaluate(x, inputs, step)
         norm = max_norm(problem.projected(x, grads, inputs))
         return loss, norm, problem.call(x, inputs, step)[1]
 
-    placed = any(map(is_placed, jax.tree.leaves((x, numbers.inputs))))
-    # What is not used is kept then, since it says on which device the rest must lie. Not always:
-    # on jax 0.12 what a loss captured would live on.
-    begun = prepared(begin, x, *numbers.leaves(), keep_unused=placed)
-    fresh = jax.eval_shape(begin, x, *numbers.leaves())
-    snapshot = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
+    return look
+
+
+def _measures(job: Job, fresh: Ongoing, jaxpr: Any) -> tuple[int, int, int, int]:
+    """What an engine's sizes depend on."""
+    params = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
     row = max(leaf.dtype.itemsize for leaf in (jaxpr.out_avals[0], job.stop.patience))
-    sizes = engine.sizes(work, row, snapshot if record.params else 0, record.every)
-    options: dict[str, Any] = {}
-    if placed:
-        fresh, options, begun = _placed(fresh, begun())
+    return work, row, params if job.record.params else 0, job.record.every
 
-    def run(ongoing: Ongoing, goal: Goal, *values: Any) -> tuple[Ongoing, Output]:
-        return engine.advance(descent(*values), sizes, ongoing, goal)
 
-    goal, values = Goal.of(0), numbers.leaves()
-    moved = prepared(run, fresh, goal, *values, donate=0, **options)
-    rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
-    later = None if rows_have_all else Look(look)
-    return Program(begun(), moved(), later, fresh, sizes, engine.described(sizes))
+def _platform(placed: list[Any]) -> str:
+    """Of the device that a run is on, or what it is on instead."""
+    devices = {device for leaf in placed for device in leaf.sharding.device_set}
+    if option("jax_disable_jit") or len(devices) > 1:
+        return "several devices" if devices else "Python"
+    default = devices.pop() if devices else option("jax_default_device")
+    return str(getattr(default, "platform", default or jax.default_backend()))
 
 
 def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, dict[str, Any], Any]:
@@ -206,19 +241,28 @@ def _placed(fresh: Ongoing, begin: Any) -> tuple[Ongoing, dict[str, Any], Any]:
     return there, {"out_shardings": (shardings, None)}, lambda: begin
 
 
-def prepared(function: Any, *args: Any, donate: Any = (), **options: Any) -> Any:
+def prepared(
+    function: Any, *args: Any, donate: Any = (), options: dict[str, Any] | None = None, **where: Any
+) -> Any:
     """Trace `function` now, so that what is wrong with it is said; the answer compiles it.
+
+    Args:
+      function: pure.
+      args: what it is called with.
+      donate: which of them it may overwrite.
+      options: the compiler's.
+      where: further options of jax.jit.
 
     Under `jax.disable_jit` it stays as it is.
     """
     if option("jax_disable_jit"):
         return lambda: function
-    traced = jax.jit(function, donate_argnums=donate, **options).trace(*args)
+    traced = jax.jit(function, donate_argnums=donate, **where).trace(*args)
     if len(traced.jaxpr.in_avals) > len(jax.tree.leaves(args)):
         # The loss and all numbers have been looked at: it can only be a function of the rule's.
         raise ValueError(f"rule {USE_DESCEND}")
     lowered = traced.lower()
-    return lambda: _Quiet(lowered.compile())
+    return lambda: _Quiet(lowered.compile(compiler_options=options))
 
 
 class _Quiet:

@@ -17,7 +17,7 @@ from jaxgd.canonical import as_count
 from jaxgd.conduct import Attention, Course
 from jaxgd.crew import Crew, workers_for
 from jaxgd.driver import option
-from jaxgd.engines import Plain
+from jaxgd.engines import Engine
 from jaxgd.grid import Column, number_paths
 from jaxgd.harvest import gather, scale_of, starts_of
 from jaxgd.ledger import Ledger
@@ -55,7 +55,7 @@ class Options:
     progress: bool
     callback: Callable[[Runs], Any] | None
     time_limit: float | None
-    engine: Plain | None
+    engine: Engine | None
     throw: bool
 
 

@@ -15,7 +15,7 @@ from jaxgd.problem import Inputs, Problem
 from jaxgd.pytree import pytree
 from jaxgd.record import Record, Row
 from jaxgd.refusal import described
-from jaxgd.rules import extras
+from jaxgd.rules import extras, keeps_nonfinite
 from jaxgd.stop import Stop, Tally
 from jaxgd.tree import PyTree
 
@@ -45,6 +45,11 @@ class Descent:
     rule: Any
     stop: Stop
     record: Record
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a gradient that is not finite leaves something that is not in params or state."""
+        return not self.problem.bounded and keeps_nonfinite(self.rule)
 
     def begin(self, x: PyTree) -> Carry:
         """The carry at the start `x`."""

@@ -6,7 +6,7 @@ from typing import Any
 import chex
 
 from jaxgd.axes import Axes
-from jaxgd.engines import Plain
+from jaxgd.engines import Engine
 from jaxgd.grid import Grid
 from jaxgd.job import Options, run_many
 from jaxgd.races import Halving, Rediscovered
@@ -38,7 +38,7 @@ def minimize_many(
     progress: bool = False,
     callback: Callable[[Runs], Any] | None = None,
     time_limit: float | None = None,
-    engine: Plain | None = None,
+    engine: Engine | None = None,
     throw: bool = False,
 ) -> Runs:
     """Minimise a loss by many runs that differ in starts, numbers of the rule, args or keys.
@@ -120,7 +120,7 @@ def multistart(
     progress: bool = False,
     callback: Callable[[Runs], Any] | None = None,
     time_limit: float | None = None,
-    engine: Plain | None = None,
+    engine: Engine | None = None,
     throw: bool = False,
 ) -> Runs:
     """Minimise a loss from many starts.
@@ -179,7 +179,7 @@ def sweep(
     progress: bool = False,
     callback: Callable[[Runs], Any] | None = None,
     time_limit: float | None = None,
-    engine: Plain | None = None,
+    engine: Engine | None = None,
     throw: bool = False,
 ) -> Runs:
     """Minimise a loss under every rule of a grid, from one start or from many.

@@ -10,7 +10,7 @@ import numpy as np
 from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import as_count, is_quantity
 from jaxgd.driver import Job, program_for
-from jaxgd.engines import Plain
+from jaxgd.engines import Cpu, Engine, Plain
 from jaxgd.journal import Journal
 from jaxgd.loop import checked_keep
 from jaxgd.problem import pose
@@ -42,7 +42,7 @@ def minimize(
     progress: bool = False,
     callback: Callable[[Result], Any] | None = None,
     time_limit: float | None = None,
-    engine: Plain | None = None,
+    engine: Engine | None = None,
     throw: bool = False,
 ) -> Result:
     """Minimise a differentiable loss by gradient descent.
@@ -80,7 +80,7 @@ def minimize(
       callback: called on the host between calls of the compiled program (about every 0.25 s, more
         often in the beginning) with the result so far; a true answer stops the run.
       time_limit: seconds after which the run is stopped; compilation does not count.
-      engine: how the steps are run; by default `engines.Plain()`.
+      engine: how the steps are run; by default the fastest of `jaxgd.engines` that takes the loss.
       throw: raise a RunFailed instead of returning a result that failed.
 
     Returns:
@@ -144,12 +144,12 @@ def _check_state(state: Any, max_steps: int) -> None:
         )
 
 
-def checked_engine(engine: Any) -> Plain:
-    """The engine that was asked for, or the one by default."""
+def checked_engine(engine: Any) -> Engine | None:
+    """The engine that was asked for, None for the fastest that takes the loss."""
     if engine is None:
-        return Plain()
-    if not isinstance(engine, Plain):
-        raise TypeError(f"engine must be a gd.engines.Plain or None, got {engine!r}")
+        return None
+    if not isinstance(engine, Cpu | Plain):
+        raise TypeError(f"engine must be one of gd.engines, as gd.engines.Plain(), got {engine!r}")
     return engine.checked()
 
 

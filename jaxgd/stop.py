@@ -94,7 +94,8 @@ class Stop:
             counts[name] = jnp.where(hit, tally.hits[name] + 1, 0)
             ends = counts[name] >= jnp.asarray(self.patience, jnp.int32)
             status = jnp.where(ends, jnp.int32(_STATUS[name]), status)
-        return Tally(loss, counts), status
+        compares = self.ftol is not None or self.frtol is not None
+        return Tally(loss if compares else tally.previous, counts), status
 
     def _hit(self, name: str, loss: Any, change: Any, grad_norm: Any, move: Any) -> jax.Array:
         limit = jnp.asarray(getattr(self, name), canonical_float())

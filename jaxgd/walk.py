@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxgd import tree
 from jaxgd.loop import Carry, Descent
@@ -38,6 +39,9 @@ class Walk:
     kept: Kept
     first: jax.Array
     """The loss at the start; NaN before it is known."""
+    origin: Carry | None = None
+    """Where the steps that lead to the kept iterate are done again from; its `x` is not kept then.
+    None if it is."""
 
 
 @pytree
@@ -97,7 +101,70 @@ def walk_from(
     x, step = tree.where(goes_on, (after.x, after.step), (carry.x, carry.step))
     status = jnp.where(running, status, walk.status)
     first = jnp.where(carry.step == 0, loss, walk.first)
-    return Walk(dataclasses.replace(after, x=x, step=step), status, kept, first), row
+    after = dataclasses.replace(after, x=x, step=step)
+    return dataclasses.replace(walk, carry=after, status=status, kept=kept, first=first), row
+
+
+def stride_from(
+    descent: Descent, walk: Walk, end: End, keep: str, evaluated: tuple[jax.Array, PyTree]
+) -> tuple[Walk, Row]:
+    """The same step of a run that is known to have nothing but finite numbers, for speed.
+
+    It does not ask whether anything is finite, keeps of the best iterate no more than its loss and
+    its step, and of the last one nothing. Without tests it does not stop either: whoever calls it
+    knows how many steps are left.
+    """
+    carry, kept, (loss, grads) = walk.carry, walk.kept, evaluated
+    row, tally, status = descent.observe(carry, loss, grads), carry.tally, walk.status
+    goes_on, running = jnp.bool_(True), jnp.bool_(True)
+    if descent.stop.given:
+        running = (walk.status == Status.RUNNING) & (carry.step < end.rows)
+        tally, status = descent.test(carry.tally, row)
+        out_of_steps = (status == Status.RUNNING) & (carry.step >= end.steps)
+        status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
+        goes_on = running & (status == Status.RUNNING)
+        status = jnp.where(running, status, walk.status)
+    if keep == "best":
+        lower = running & ~(loss >= kept.loss)
+        lowest, at = tree.where(lower, (loss, carry.step), (kept.loss, kept.step))
+        kept = dataclasses.replace(kept, loss=lowest, step=at)
+    after = descent.update(carry, loss, grads, tally)
+    if descent.stop.given:
+        x, step = tree.where(goes_on, (after.x, after.step), (carry.x, carry.step))
+        after = dataclasses.replace(after, x=x, step=step)
+    return dataclasses.replace(walk, carry=after, status=status, kept=kept), row
+
+
+def taint_of(descent: Descent, keep: str, evaluated: tuple[jax.Array, PyTree]) -> Any:
+    """0, or NaN if what was evaluated is not finite, as far as nothing else will tell."""
+    loss, grads = evaluated
+    needs_loss = keep == "best" or {"target", "ftol", "frtol"} & set(descent.stop.given)
+    taint = 0 * loss if needs_loss or descent.record.loss else jnp.zeros_like(loss)
+    if not descent.remembers:
+        taint = taint + jnp.where(tree.has_only_finite(grads), 0, jnp.nan)
+    return taint
+
+
+def is_clean(descent: Descent, carry: Carry, evaluated: tuple[jax.Array, PyTree]) -> jax.Array:
+    """Whether an iterate has finite loss and gradients, and nothing before it has left a trace."""
+    loss, grads = evaluated
+    clean = jnp.isfinite(loss) & tree.has_only_finite(grads)
+    if descent.remembers:
+        state = [a for a in jax.tree.leaves(carry.state) if jnp.issubdtype(a.dtype, jnp.inexact)]
+        clean &= tree.has_only_finite([carry.x, state])
+    return clean
+
+
+def recalled(descent: Descent, walk: Walk) -> Kept:
+    """The kept iterate, made again from the origin by the same steps."""
+    assert walk.origin is not None
+    kept = walk.kept
+
+    def step(carry: Carry) -> Carry:
+        return descent.update(carry, *descent.evaluate(carry), carry.tally)
+
+    carry = lax.while_loop(lambda c: c.step < kept.step, step, walk.origin)
+    return dataclasses.replace(kept, x=carry.x)
 
 
 def _judged(

@@ -46,6 +46,11 @@ def loss(x, p):
     return lax.switch(p["kind"], [_quadratic, _rosenbrock, _edge, _spike, _constant], x, p)
 
 
+def engine_of(form):
+    """Both engines have their turn."""
+    return (gd.engines.Plain, gd.engines.Cpu)[len(str(form)) % 2](form.chunk)
+
+
 @dataclass(frozen=True)
 class Twin:
     """The same in NumPy, with gradients by hand."""

@@ -177,7 +177,7 @@ SCHEDULES = [
 HOST = [
     *((f"record {value!r}", {"record": value}, "record must be a gd.Record or None")
       for value in (3, True, gd.Record)),
-    *((f"engine {value!r}", {"engine": value}, "engine must be a gd.engines.Plain or None")
+    *((f"engine {value!r}", {"engine": value}, "engine must be one of gd.engines")
       for value in ("plain", gd.engines.Plain)),
     *((f"time_limit {value!r}", {"time_limit": value}, "time_limit must be a number of seconds > 0")
       for value in (0, -1, "3", True, NAN, TWO)),

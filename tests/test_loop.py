@@ -15,6 +15,7 @@ from loop_cases import (
     Twin,
     assert_agrees,
     bounds_for,
+    engine_of,
     loss,
     problem,
     tolerances,
@@ -170,7 +171,7 @@ def test_minimize_agrees_with_the_reference(form):
                 stop=numbers["stop"],
                 record=form.record,
                 keep=form.keep,
-                engine=gd.engines.Plain(form.chunk),
+                engine=engine_of(form),
             )
         assert_agrees(result, oracle, form.record)
 

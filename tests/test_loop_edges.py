@@ -20,6 +20,7 @@ from loop_cases import (
     NumpyWalk,
     ScriptTwin,
     assert_agrees,
+    engine_of,
     same_bits,
     script_of,
     scripted,
@@ -91,7 +92,7 @@ def play(form, script, max_steps, stop=NO_TEST, rule=WALK, **options):
             bounds=(LOWER, 0.0) if form.bounded else None,
             record=form.record,
             keep=form.keep,
-            engine=gd.engines.Plain(form.chunk),
+            engine=engine_of(form),
             **options,
         )
 

@@ -60,8 +60,9 @@ def test_a_run_that_goes_non_finite_returns_what_it_returns_alone(keep):
     rates = np.array([0.1, 1.5, 3.0], np.float32)  # the last two leave the bowl
     point = np.array([1.0, 1.0], np.float32)
     runs = gd.minimize_many(
-        bowl, point, gd.GradientDescent(rates), 200, axes=gd.Axes(None, rule=0), keep=keep, lanes=2
-    )
+        bowl, point, gd.GradientDescent(rates), 200, axes=gd.Axes(None, rule=0), keep=keep, lanes=2,
+        record=gd.Record(),
+    )  # fmt: skip
     for rate, one in zip(rates, runs, strict=True):
         alone = gd.minimize(bowl, point, gd.GradientDescent(rate), 200, keep=keep)
         fields = ("status", "steps", "at_step", "evaluations")
@@ -70,6 +71,19 @@ def test_a_run_that_goes_non_finite_returns_what_it_returns_alone(keep):
         np.testing.assert_allclose(one.loss, alone.loss, rtol=1e-6)
         np.testing.assert_allclose(one.grad_norm, alone.grad_norm, rtol=1e-6)
     assert runs.status.tolist() == [S.MAX_STEPS, S.NON_FINITE, S.NON_FINITE]
+
+
+def test_a_loss_that_nobody_asks_for_is_looked_at_now_and_then():
+    """NaN once, where its gradient is finite: unseen until it is NaN when it is looked at."""
+    told = {"keep": "last", "lanes": 2, "engine": gd.engines.Cpu(8)}
+    point, rule = np.array([[1.0, 1.0], [0.0, 0.0]], np.float32), gd.GradientDescent(1.5)
+    seen = gd.multistart(bowl, point, rule, 11, record=gd.Record(), **told)
+    assert seen.steps.tolist() == [5, 11]  # x is -32 there, and 64 a step later
+    unseen = gd.multistart(bowl, point, rule, 8, **told)
+    assert unseen.status.tolist() == [S.MAX_STEPS] * 2
+    at_the_end = gd.multistart(bowl, point, rule, 9, **told)
+    assert at_the_end.status.tolist() == [S.NON_FINITE, S.MAX_STEPS]
+    assert at_the_end.at_step.tolist() == [8, 9]
 
 
 def test_nobody_waits_for_the_slowest_and_nothing_is_lost():

@@ -28,18 +28,22 @@ class Form:
     record: gd.Record | None = None
     chunk: int = 7
     bounded: bool = False
+    engine: type = gd.engines.Cpu
 
     def __str__(self):
-        return f"{self.rule}-{self.lanes}-{'+'.join(self.tests)}-{self.keep}-{self.bounded}"
+        tests, engine = "+".join(self.tests), self.engine.__name__
+        return f"{self.rule}-{self.lanes}-{tests}-{self.keep}-{self.bounded}-{engine}"
 
 
 FORMS = (
-    Form("Momentum", 1, ("gtol", "target"), record=gd.Record()),
+    Form("Momentum", 1, ("gtol", "target"), record=gd.Record(), engine=gd.engines.Plain),
     Form("Adam", 2, ("ftol",), "last", gd.Record(every=3, params=True), chunk=1),
     Form("RMSProp", 3, (), "last", gd.Record(loss=False), bounded=True),
     Form("GradientDescent", 5, ("target", "gtol", "ftol", "frtol", "xtol"), chunk=32),
     Form("AdaGrad", 8, ("xtol",), "best", gd.Record(grad_norm=False), bounded=True),
     Form("Adam", 13, ("gtol",), "last", chunk=64),
+    Form("Adam", 9, (), "best", gd.Record(), chunk=16),
+    Form("Momentum", 3, ("gtol", "frtol"), chunk=32, engine=gd.engines.Plain),
 )
 
 
@@ -90,9 +94,10 @@ def test_every_run_is_that_of_the_loop_in_numpy(form):
             runs = gd.minimize_many(
                 loss, starts, RULES[form.rule](rates), cases[0].max_steps, axes=AXES, args=(args,),
                 stop=stop, keep=form.keep, record=form.record, lanes=form.lanes,
-                bounds=BOX if form.bounded else None, engine=gd.engines.Plain(form.chunk),
+                bounds=BOX if form.bounded else None, engine=form.engine(form.chunk),
             )  # fmt: skip
         assert len(runs) == len(cases)
+        assert runs.engine.startswith(f"{form.engine.__name__.lower()}(chunk={form.chunk}), ")
         np.testing.assert_array_equal(runs.inputs.rule.learning_rate, rates)
         for i, case in enumerate(cases):
             oracle = case.run()

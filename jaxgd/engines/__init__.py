@@ -1,22 +1,27 @@
 """Engines: how a run advances on the device. All that is known of XLA's insides lives here."""
 
 from jaxgd.engines.base import SUSPECT, Engine, Goal, Ongoing, Output, Sizes, ongoing_from
+from jaxgd.engines.choose import with_engine
 from jaxgd.engines.cost import work_of
+from jaxgd.engines.cpu import Cpu
 from jaxgd.engines.layout import gains
-from jaxgd.engines.march import LaneSizes, Load
+from jaxgd.engines.march import LaneSizes, Load, Pieces
 from jaxgd.engines.plain import Plain
 
 __all__ = [
     "SUSPECT",
+    "Cpu",
     "Engine",
     "Goal",
     "LaneSizes",
     "Load",
     "Ongoing",
     "Output",
+    "Pieces",
     "Plain",
     "Sizes",
     "gains",
     "ongoing_from",
+    "with_engine",
     "work_of",
 ]

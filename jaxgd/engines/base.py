@@ -1,16 +1,19 @@
 """What an engine is: how a run advances on the device, and what it keeps between two calls."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from jaxgd.engines.march import LaneSizes, Load, Pieces
 from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import Row
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
+from jaxgd.walk import End, Walk
 
 SUSPECT = -1
 """A status of the device's only: a step has left something that is not finite behind, and the host
@@ -88,6 +91,11 @@ class Engine(Protocol):
         """The same with checked fields, or an error that names one."""
         ...
 
+    @property
+    def compiler_options(self) -> dict[str, Any]:
+        """What XLA is told besides."""
+        ...
+
     def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
         """Static lengths.
 
@@ -99,7 +107,7 @@ class Engine(Protocol):
         """
         ...
 
-    def described(self, sizes: Sizes) -> str:
+    def described(self, sizes: Sizes | LaneSizes) -> str:
         """What ran, for the result."""
         ...
 
@@ -107,4 +115,25 @@ class Engine(Protocol):
         self, descent: Descent, sizes: Sizes, run: Ongoing, goal: Goal
     ) -> tuple[Ongoing, Output]:
         """Advance to the goal, the end of the run, or the end of the room for rows."""
+        ...
+
+    def lane_sizes(self, load: Load, lanes: int | None) -> LaneSizes:
+        """Static lengths of a block of lanes, of which there are as many as suits the device."""
+        ...
+
+    def march(
+        self,
+        pieces: Pieces,
+        own: Any,
+        walks: Walk,
+        end: End,
+        *,
+        sizes: LaneSizes,
+        rows: Row | None,
+    ) -> tuple[Walk, Any]:
+        """Let every lane of a block make a chunk of steps; the runs after them, and their rows."""
+        ...
+
+    def whole(self, function: Callable[..., Any], *args: Any) -> Any:
+        """`function(*args)`, compiled as this engine compiles what repeats."""
         ...

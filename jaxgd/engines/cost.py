@@ -1,6 +1,7 @@
 """How much work a function is, estimated from its jaxpr: the same for the same program."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -12,30 +13,47 @@ def work_of(jaxpr: Any) -> int:
     return sum(map(_work_of_equation, jaxpr.eqns))
 
 
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations, those in loops and calls too."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in _inner(eqn):
+            yield from equations(inner)
+
+
 def primitives(jaxpr: Any) -> set[str]:
     """The names of all primitives, those in loops and calls too."""
-    names = {eqn.primitive.name for eqn in jaxpr.eqns}
-    return names.union(*(primitives(inner) for eqn in jaxpr.eqns for inner in _inner(eqn)))
+    return {eqn.primitive.name for eqn in equations(jaxpr)}
 
 
 def _inner(eqn: Any) -> list[Any]:
     """The jaxprs that an equation calls or loops over."""
     from jax.extend import core  # slow to import: it brings Pallas
 
-    return [
+    found = [
         value
         for param in eqn.params.values()
         for value in (param if isinstance(param, list | tuple) else [param])
         if isinstance(value, core.ClosedJaxpr | core.Jaxpr)
     ]
+    return [inner.jaxpr if isinstance(inner, core.ClosedJaxpr) else inner for inner in found]
 
 
 def _work_of_equation(eqn: Any) -> int:
     inner = _inner(eqn)
     if inner:
         return int(eqn.params.get("length", 1)) * sum(map(work_of, inner))
-    made = sum(getattr(var.aval, "size", 1) for var in eqn.outvars)
     if eqn.primitive.name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        made *= math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
-    return made
+        return matrix_product(eqn)[0]
+    return sum(getattr(var.aval, "size", 1) for var in eqn.outvars)
+
+
+def matrix_product(eqn: Any) -> tuple[int, int, int]:
+    """Of a dot_general: its multiplications, the rows of its left and the columns of its right."""
+    (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
+    left, right = (var.aval for var in eqn.invars)
+    summed = math.prod(left.shape[axis] for axis in contracted)
+    side_by_side = math.prod(left.shape[axis] for axis in batch)
+    work = int(eqn.outvars[0].aval.size) * summed
+    each = max(1, summed * side_by_side)
+    return work, left.size // each, right.size // each

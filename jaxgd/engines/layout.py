@@ -1,8 +1,10 @@
 """The layout in which XLA:CPU vectorises over lanes, and where to ask for one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxgd.engines.cost import primitives
@@ -34,6 +36,78 @@ def laid(tree: PyTree, *, lanes_last: bool) -> PyTree:
         return made
 
     return jax.tree.map(one, tree)
+
+
+_REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
+
+
+def laid_for_reductions(function: Callable[..., Any], lanes: int, *args: PyTree) -> Any:
+    """`function(*args)`, with what is reduced laid out before, its lanes last in memory.
+
+    A reduction that is fused with what makes its operand runs one entry after another.
+
+    Args:
+      function: of lanes, such as a vmapped one.
+      lanes: how many: arrays with a first axis of that length are taken for arrays of lanes.
+      args: what it is called with.
+    """
+    leaves, treedef = jax.tree.flatten(args)
+
+    def flat(*leaves: Any) -> Any:
+        return function(*jax.tree.unflatten(treedef, leaves))
+
+    closed, result = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+    outputs = _evaluated(closed.jaxpr, closed.consts, leaves, lanes)
+    return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+
+def _evaluated(jaxpr: Any, consts: Any, args: Any, lanes: int) -> list[Any]:
+    from jax.extend import core  # slow to import: it brings Pallas
+
+    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+
+    def read(var: Any) -> Any:
+        return var.val if isinstance(var, core.Literal) else known[var]
+
+    for eqn in jaxpr.eqns:
+        values = [read(var) for var in eqn.invars]
+        inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit") else None
+        if inner is not None:
+            outputs = _evaluated(inner.jaxpr, inner.consts, values, lanes)
+        else:
+            outputs = _bound(eqn, values, lanes)
+        known.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(var) for var in jaxpr.outvars]
+
+
+def _bound(eqn: Any, values: list[Any], lanes: int) -> list[Any]:
+    """The outputs of an equation that calls nothing."""
+    if eqn.primitive.name == "dot_general":
+        left, right = values
+        dtype = eqn.outvars[0].aval.dtype
+        return [_unrolled(left, right, eqn.params["dimension_numbers"], dtype)]
+    if eqn.primitive.name in _REDUCTIONS:
+        values = [laid(v, lanes_last=True) if v.shape[:1] == (lanes,) else v for v in values]
+    outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def _unrolled(lhs: jax.Array, rhs: jax.Array, numbers: Any, dtype: Any) -> jax.Array:
+    """A product of small matrices as multiplications and additions, which vectorise over lanes."""
+    (contracted, batch) = numbers
+    parts = []
+    for array, sums, shared in zip((lhs, rhs), contracted, batch, strict=True):
+        free = [axis for axis in range(array.ndim) if axis not in (*sums, *shared)]
+        sizes = [[array.shape[axis] for axis in axes] for axes in (shared, free)]
+        moved = jnp.transpose(array.astype(dtype), (*shared, *free, *sums))
+        parts.append((moved.reshape(*sizes[0], *sizes[1], -1), sizes))
+    (a, (shared, left)), (b, (_, right)) = parts
+    a = a.reshape(*shared, *left, *[1] * len(right), a.shape[-1])
+    b = b.reshape(*shared, *[1] * len(left), *right, b.shape[-1])
+    total = a[..., 0] * b[..., 0]
+    for k in range(1, a.shape[-1]):
+        total = total + a[..., k] * b[..., k]
+    return total
 
 
 def gains(jaxpr: Any) -> bool:

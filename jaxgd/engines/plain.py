@@ -1,43 +1,17 @@
-"""The plain engine: one run in chunks of steps, for every loss; the reference for all others.
-
-A step evaluates, writes a row and updates, and nothing else: that keeps it in few kernels. The
-rows of a chunk are judged after it, and if they say that the run ended inside, the chunk is done
-again up to there, by the same compiled step, so to the same bits. The best iterate comes the same
-way from the chunk that held it, instead of by a copy per step.
-"""
+"""The plain engine: takes every loss; the reference for all others."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-
-from jaxgd import tree
-from jaxgd.canonical import as_count
-from jaxgd.engines.base import SUSPECT, Goal, Ongoing, Output, Sizes
+from jaxgd.engines.base import Goal, Ongoing, Output, Sizes
+from jaxgd.engines.chunks import advance, checked_chunk, run_sizes, steps
 from jaxgd.engines.march import LaneSizes, Load, lane_sizes, march
-from jaxgd.loop import Carry, Descent
-from jaxgd.pytree import pytree
-from jaxgd.record import NOTHING, Row, blank, write, write_all
-from jaxgd.rules import keeps_nonfinite, rates_from
-from jaxgd.status import Status
-from jaxgd.stop import Tally
-from jaxgd.tree import PyTree
+from jaxgd.loop import Descent
 
-LONGEST = 2**20
-"""Steps of a chunk at most: its rows are in memory."""
-WORK = 4_000_000
-"""Elementary operations of a chunk."""
 PIECE_BYTES = 512
 """Of the innermost buffer of rows. XLA:CPU runs the kernels of a loop one after another, without a
 scheduler between them, if none of its buffers is larger."""
-ROOM = 16_384
-"""Rows that one call of the compiled program returns at most."""
-ROOM_BYTES = 2**26
-"""Bytes of recorded params that a chunk, and a call, may hold, but for a few rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,23 +34,16 @@ class Plain:
 
     def checked(self) -> "Plain":
         """The same with a checked chunk; raises a TypeError or ValueError that names it."""
-        if self.chunk is None:
-            return self
-        chunk = as_count(self.chunk, "engine.chunk", at_least=1)
-        if chunk > LONGEST:
-            raise ValueError(f"engine.chunk must be at most {LONGEST}, got {chunk}")
-        return Plain(chunk)
+        return Plain(checked_chunk(self.chunk))
+
+    @property
+    def compiler_options(self) -> dict[str, Any]:
+        """What XLA is told besides: nothing."""
+        return {}
 
     def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
         """Static lengths."""
-        chunk, room = self.chunk, ROOM
-        if chunk is None:
-            # What is done again at the end of a run should cost a millisecond or so. An operation
-            # costs some 0.2 ns in what is small enough to be done again in that time at all.
-            chunk = int(np.clip(2 ** int(np.log2(max(1, WORK // max(work, 1)))), 16, 1024))
-        if snapshot_bytes:
-            most = max(1, every * ROOM_BYTES // snapshot_bytes)
-            chunk, room = min(chunk, most), min(room, most)
+        chunk, room = run_sizes(self.chunk, work, snapshot_bytes, every)
         piece = min(PIECE_BYTES // row_bytes, chunk)
         chunk = -(-chunk // piece) * piece
         return Sizes(piece, chunk, room + chunk)
@@ -91,210 +58,12 @@ class Plain:
 
     march = staticmethod(march)
 
+    def whole(self, function: Callable[..., Any], *args: Any) -> Any:
+        """`function(*args)`."""
+        return function(*args)
+
     def advance(
         self, descent: Descent, sizes: Sizes, run: Ongoing, goal: Goal
     ) -> tuple[Ongoing, Output]:
         """Advance to the goal, the end of the run, or the end of the room for rows."""
-        every = descent.record.every
-        rows = blank(_shapes(descent, run.carry), sizes.room)
-        rates = jax.eval_shape(lambda step: _rates(descent, step, 1), run.carry.step)
-        rates = None if rates is None else jnp.zeros(sizes.room, rates.dtype)
-        snapshots = _album(descent, run.carry.x, sizes.room // every + 4)
-        none = jnp.zeros((), jnp.int32)
-
-        def goes_on(s: _Pass) -> jax.Array:
-            step = s.run.carry.step
-            wanted = (step < goal.until) | (goal.final & (step == goal.until))
-            fits = s.count + sizes.chunk <= sizes.room
-            more: jax.Array = (s.run.status == Status.RUNNING) & wanted & fits
-            return more
-
-        def body(s: _Pass) -> _Pass:
-            return _chunk(descent, sizes, s, goal)
-
-        s = lax.while_loop(goes_on, body, _Pass(run, rows, rates, snapshots, none, none))
-        ended, first = s.run, run.carry.step
-        best_step = ended.carry.step if ended.best is None else ended.best.step
-        marks = [ended.status, ended.steps, first, s.count]
-        marks += [ended.carry.step, ended.before.step, best_step]
-        return ended, Output(jnp.stack(marks), s.rows, s.rates, s.snapshots)
-
-
-@pytree
-class _Pass:
-    """The outer loop's carry."""
-
-    run: Ongoing
-    rows: Row
-    rates: Any
-    snapshots: PyTree
-    count: jax.Array
-    taken: jax.Array
-
-
-def _chunk(descent: Descent, sizes: Sizes, s: _Pass, goal: Goal) -> _Pass:
-    """One chunk: run it, judge its rows, and accept it, end the run, or go back to be careful."""
-    run, start = s.run, s.run.carry
-    length = jnp.where(start.step < run.careful, 1, sizes.chunk)
-    length = jnp.clip(goal.until - start.step, 1, length)
-    after, rows, snapshots, slate = _steps(descent, sizes, start, length)
-    suspicious = ~_is_clean(descent, after, slate) & ~goal.trusted
-    # A gradient that is not finite somewhere in a long chunk: do it again in chunks of one step.
-    again = suspicious & (length > 1)
-    tally, status, at = _judge(descent, start.tally, rows, length, suspicious)
-    out_of_steps = goal.final & (start.step == goal.until) & (status == Status.RUNNING)
-    status = jnp.where(out_of_steps, jnp.int32(Status.MAX_STEPS), status)
-    at = jnp.where(out_of_steps, 0, at)
-    if _remembers(descent):
-        open_case = suspicious & (status != Status.NON_FINITE)
-        status = jnp.where(open_case, jnp.int32(SUSPECT), status)
-    status = jnp.where(again, jnp.int32(Status.RUNNING), status)
-    put_off = again | (status == SUSPECT)
-    ended = ~put_off & (status != Status.RUNNING)
-    valid = jnp.where(put_off, 0, jnp.where(ended, at + 1, length))
-    accepted = ~put_off & ~ended
-    after = tree.choose(accepted, dataclasses.replace(after, tally=tally), start)
-    moved = dataclasses.replace(
-        _with_best(run, rows, jnp.where(status == Status.NON_FINITE, at, valid)),
-        carry=after,
-        before=tree.choose(accepted, start, run.before),
-        status=status,
-        steps=jnp.where(ended, start.step + at, after.step),
-        careful=jnp.where(again, start.step + length, run.careful),
-    )
-    every, rates = descent.record.every, _rates(descent, start.step, sizes.chunk)
-    return _Pass(
-        moved,
-        write_all(s.rows, s.count, rows),
-        write_all(s.rates, s.count, rates),
-        write_all(s.snapshots, s.taken, snapshots),
-        s.count + valid,
-        s.taken + _rounds(start.step + valid, every) - _rounds(start.step, every),
-    )
-
-
-def _steps(
-    descent: Descent, sizes: Sizes, start: Carry, length: jax.Array
-) -> tuple[Carry, Row, PyTree, PyTree]:
-    """`length` steps from `start`: the carry after them, their rows, and the gradients' taint."""
-    shapes = _shapes(descent, start)
-    first, every = _rounds(start.step, descent.record.every), descent.record.every
-    taints = not _sees_gradients(descent) and not _remembers(descent)
-
-    def step(s: Any) -> Any:
-        i, carry, rows, snapshots, slate = s
-        loss, grads = descent.evaluate(carry)
-        row = descent.observe(carry, loss, grads)
-        slate = tree.taint(slate, grads) if taints else None
-        if snapshots is not None:
-            # A round's last write is the one at a multiple of `every`: the row to record.
-            at = _rounds(carry.step, every) - first
-            snapshots = write(snapshots, at, row.params)
-        carry = descent.update(carry, loss, grads, start.tally)
-        return i + 1, carry, write(rows, i, _scalars(row)), snapshots, slate
-
-    def piece(s: Any) -> Any:
-        done, carry, rows, snapshots, slate = s
-        few = jnp.minimum(length - done, sizes.piece)
-        inner = (jnp.int32(0), carry, blank(shapes, sizes.piece), snapshots, slate)
-        i, carry, some, snapshots, slate = lax.while_loop(lambda s: s[0] < few, step, inner)
-        return done + i, carry, write_all(rows, done, some), snapshots, slate
-
-    snapshots = _album(descent, start.x, sizes.chunk // every + 2)
-    slate = tree.clean_slate(start.x) if taints else None
-    outer = (jnp.int32(0), start, blank(shapes, sizes.chunk), snapshots, slate)
-    _, carry, rows, snapshots, slate = lax.while_loop(lambda s: s[0] < length, piece, outer)
-    return carry, rows, snapshots, slate
-
-
-def _sees_gradients(descent: Descent) -> bool:
-    """Whether a row tells if its gradient was finite: if it has the norm of all of it."""
-    needs_norm = descent.record.grad_norm or descent.stop.gtol is not None
-    return needs_norm and not descent.problem.bounded
-
-
-def _remembers(descent: Descent) -> bool:
-    """Whether what is left after a chunk tells if all its gradients were finite.
-
-    That costs nothing in a step, but a number that overflowed looks the same: the host must say.
-    """
-    bounded = descent.problem.bounded
-    return not _sees_gradients(descent) and not bounded and keeps_nonfinite(descent.rule)
-
-
-def _is_clean(descent: Descent, after: Carry, slate: PyTree) -> jax.Array:
-    """Whether nothing says that a gradient was not finite."""
-    left = (after.x, after.state) if _remembers(descent) else ()
-    return tree.is_clean(slate) & tree.is_finite(left)
-
-
-def _judge(
-    descent: Descent, tally: Tally, rows: Row, length: jax.Array, suspicious: jax.Array
-) -> tuple[Tally, jax.Array, jax.Array]:
-    """The tests on a chunk's rows: the tally after them, the status, and the row that ended it."""
-    seen = (rows.loss, rows.grad_norm) if _sees_gradients(descent) else (rows.loss,)
-    told = jnp.bool_(False)
-    if not _sees_gradients(descent) and not _remembers(descent):
-        told = suspicious & (length == 1)
-
-    def fine() -> jax.Array:
-        finite: jax.Array = functools.reduce(jnp.logical_and, map(jnp.isfinite, seen), ~told)
-        return finite
-
-    running, bad = jnp.int32(Status.RUNNING), jnp.int32(Status.NON_FINITE)
-    if not descent.stop.given:
-        # Rows that were not made are zero, and so finite. Where is asked only if there is one.
-        wrong = ~tree.is_finite(seen) | told
-        first = lax.cond(wrong, lambda: jnp.argmin(fine()).astype(jnp.int32), lambda: jnp.int32(0))
-        return tally, jnp.where(wrong, bad, running), first
-
-    finite = fine()
-
-    def test(s: Any) -> Any:
-        i, tally, status = s
-        tally, status = descent.test(tally, jax.tree.map(lambda leaf: leaf[i], rows))
-        return i + 1, tally, jnp.where(finite[i], status, bad)
-
-    def goes_on(s: Any) -> jax.Array:
-        i, _, status = s
-        return jnp.logical_and(i < length, status == Status.RUNNING)
-
-    i, tally, status = lax.while_loop(goes_on, test, (jnp.int32(0), tally, running))
-    return tally, status, i - 1
-
-
-def _with_best(run: Ongoing, rows: Row, valid: jax.Array) -> Ongoing:
-    """The run that remembers where its chunk began if the chunk has the lowest loss so far."""
-    if run.best is None:
-        return run
-    losses = jnp.where(jnp.arange(len(rows.loss)) < valid, rows.loss, jnp.inf)
-    low = jnp.min(losses)
-    lower = low < run.lowest
-    return dataclasses.replace(
-        run,
-        best=tree.choose(lower, run.carry, run.best),
-        lowest=jnp.where(lower, low, run.lowest),
-    )
-
-
-def _shapes(descent: Descent, carry: Carry) -> Row:
-    row = jax.eval_shape(lambda c: descent.observe(c, *descent.evaluate(c)), carry)
-    return _scalars(row)
-
-
-def _scalars(row: Row) -> Row:
-    return dataclasses.replace(row, params=None)
-
-
-def _rates(descent: Descent, first: jax.Array, length: int) -> Any:
-    """The learning rates of the steps from `first` on, if they are recorded and change."""
-    return None if descent.record == NOTHING else rates_from(descent.rule, first, length)
-
-
-def _album(descent: Descent, x: PyTree, length: int) -> PyTree:
-    return blank(x, length) if descent.record.params else None
-
-
-def _rounds(step: jax.Array, every: int) -> jax.Array:
-    """How many recorded steps lie before `step`."""
-    return -(-step // every)
+        return advance(steps, descent, sizes, run, goal)
