@@ -2,6 +2,7 @@
 
 from jaxgd import engines, landscapes, starts
 from jaxgd.axes import Axes
+from jaxgd.cache import cache_programs
 from jaxgd.descend import descend
 from jaxgd.grid import Grid, grid, product
 from jaxgd.many import minimize_many, multistart, sweep
@@ -88,6 +89,7 @@ __all__ = [
     "WeightDecay",
     "Yogi",
     "__version__",
+    "cache_programs",
     "chain",
     "descend",
     "engines",

@@ -41,6 +41,7 @@ FLOORS = {
     "signals": 6.0,
     "progress": 6.0,
     "programs": 6.0,
+    "cache": 6.0,
     "lanes": 6.0,
     "refill": 6.1,
     "advance": 6.2,
@@ -192,7 +193,7 @@ def test_the_public_names_are_these():
         "Axes", "Grid", "grid", "product", "Halving", "Rediscovered", "Runs", "Minimum", "starts",
         "pytree", "static", "number",
         "Result", "History", "Record", "Stop", "Status", "RunFailed",
-        "engines", "landscapes", "__version__",
+        "engines", "landscapes", "cache_programs", "__version__",
         *gd.rules.RULES, *gd.rules.TRANSFORMS, *gd.schedules.SCHEDULES,
     }  # fmt: skip
     assert set(gd.__all__) == expected

@@ -94,6 +94,8 @@ def _outcome_options() -> Iterator[Option]:
     yield Option(["--keep"], heading, text, type=kept)
     text = "Show a live bar.  [default: yes in a terminal]"
     yield Option(["--progress/--no-progress"], heading, text, default=None)
+    text = "Keep compiled programs on disk, where the next run finds them."
+    yield Option(["--cache/--no-cache"], heading, text, default=True, show_default=True)
     text = "Write result.npz and result.json there, of many starts runs.npz and runs.json; made if "
     text += "need be."
     yield Option(["--out"], heading, text, type=click.Path(path_type=Path), metavar="DIR")

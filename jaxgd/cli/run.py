@@ -7,9 +7,11 @@ import click
 import jax
 import numpy as np
 
+from jaxgd.cache import cache_programs
 from jaxgd.cli.errors import INTERRUPTED, refusing
 from jaxgd.cli.job import checked_job
 from jaxgd.cli.many import verdict_on_many
+from jaxgd.driver import option
 from jaxgd.files import named_params, versions, write
 from jaxgd.result import Result
 from jaxgd.runs import Runs
@@ -43,6 +45,8 @@ def run(what: str, **given: Any) -> int:
     """
     if given["x64"] is not None:
         jax.config.update("jax_enable_x64", given["x64"])  # type: ignore[no-untyped-call]
+    if given["cache"] and option("jax_compilation_cache_dir") is None:
+        cache_programs()
     with refusing():
         job = checked_job(given)
         target = find_target(what, job.dimensions, job.seed)
