@@ -47,7 +47,7 @@ STEP_WORK = 4_000_000
 """Elementary operations of a step of all lanes, but for the fewest: they are paid for by idle lanes
 too, and where a run alone fills the vectors, more of them side by side gain little."""
 FEWEST = 8
-FILM_BYTES = 2**24
+FILM_BYTES = 2**22
 """Of the recorded rows that one call may return."""
 START_BYTES = 2**25
 """Of a window of starts at most."""
