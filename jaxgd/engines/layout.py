@@ -1,10 +1,14 @@
 """The layout in which XLA:CPU vectorises over lanes, and where to ask for one."""
 
+import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxgd.engines.cost import primitives
@@ -38,6 +42,14 @@ def laid(tree: PyTree, *, lanes_last: bool) -> PyTree:
     return jax.tree.map(one, tree)
 
 
+_FOLDS = {
+    "reduce_sum": lax.add,
+    "reduce_max": lax.max,
+    "reduce_min": lax.min,
+    "reduce_prod": lax.mul,
+}
+MOST_UNROLLED = 64
+"""Operations of a reduction that are written out."""
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
 
 
@@ -86,10 +98,40 @@ def _bound(eqn: Any, values: list[Any], lanes: int) -> list[Any]:
         left, right = values
         dtype = eqn.outvars[0].aval.dtype
         return [_unrolled(left, right, eqn.params["dimension_numbers"], dtype)]
-    if eqn.primitive.name in _REDUCTIONS:
-        values = [laid(v, lanes_last=True) if v.shape[:1] == (lanes,) else v for v in values]
-    outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    name, params = eqn.primitive.name, eqn.params
+    if name in _FOLDS and _is_unrolled(eqn):
+        return [_folded(_FOLDS[name], values[0], params["axes"])]
+    if name in _REDUCTIONS:
+        values = [_laid_if_of_lanes(value, lanes) for value in values]
+    outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def _is_unrolled(eqn: Any) -> bool:
+    """Whether a reduction is few operations, and leaves more than a number for each lane.
+
+    XLA:CPU makes such a one in the layout that it likes, one entry after another.
+    """
+    (operand,), (outcome,) = eqn.invars, eqn.outvars
+    many = math.prod(operand.aval.shape[axis] for axis in eqn.params["axes"])
+    return outcome.aval.ndim > 1 and many <= MOST_UNROLLED
+
+
+def _folded(operation: Callable[..., Any], value: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """A reduction, one operation after another."""
+    value, parts = laid(value, lanes_last=True), []
+    for at in itertools.product(*(range(value.shape[axis]) for axis in axes)):
+        index: list[Any] = [slice(None)] * value.ndim
+        for axis, place in zip(axes, at, strict=True):
+            index[axis] = place
+        parts.append(value[tuple(index)])
+    return functools.reduce(operation, parts)
+
+
+def _laid_if_of_lanes(value: jax.Array, lanes: int) -> jax.Array:
+    of_lanes = value.shape[:1] == (lanes,)
+    laid_out: jax.Array = laid(value, lanes_last=True) if of_lanes else value
+    return laid_out
 
 
 def _unrolled(lhs: jax.Array, rhs: jax.Array, numbers: Any, dtype: Any) -> jax.Array:
