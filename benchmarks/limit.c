@@ -219,8 +219,8 @@ static float median_loss(const work *w, float *x, float *ends) {
     float (*block)[B] = (float(*)[B])(x + (size_t)k * D * B);
     evaluate(w->loss, block, g, ends + k * B);
   }
-  qsort(ends, w->runs / B * B, sizeof(float), ascending);
-  return ends[w->runs / B * B / 2];
+  qsort(ends, w->runs, sizeof(float), ascending);
+  return (ends[w->runs / 2 - 1] + ends[w->runs / 2]) / 2;
 }
 
 static int repeat(work *w, int threads, const float *starts, int one) {

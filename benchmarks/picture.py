@@ -57,7 +57,8 @@ def _panel(axis, known: dict[str, dict], named: list[str], key: str, over: str) 
             )  # fmt: skip
     aims = [(_aim(known[name], over), i) for i, name in enumerate(named)]
     aims = [(aim, i) for aim, i in aims if aim]
-    axis.plot(*zip(*aims, strict=True), "|", color="#b03a2e", markersize=16, markeredgewidth=2, label="target") if aims else None  # fmt: skip  # noqa: E501
+    places, rows = [aim for aim, _ in aims], [i for _, i in aims]
+    axis.plot(places, rows, "|", color="#b03a2e", ms=16, mew=2, label="target of the first row")
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_xscale("log")
     axis.margins(x=0.12)

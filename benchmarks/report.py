@@ -10,8 +10,10 @@ import platform
 from typing import Any
 
 import jax
+import jaxlib
 import numpy as np
 
+import jaxgd
 from benchmarks.case import Case, judged, rivals_of
 from benchmarks.measure import LIMIT, OURS, PEER, Timing
 from benchmarks.peers import versions
@@ -21,10 +23,6 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 
 def surroundings() -> dict[str, str]:
     """What a figure depends on besides the code."""
-    import jaxlib
-
-    import jaxgd
-
     device = jax.devices()[0]
     return {
         "date": datetime.date.today().isoformat(),

@@ -34,7 +34,7 @@ def eager_loop(
     steps: int,
     history: bool = False,
 ) -> tuple[list[Any], Any]:
-    """Steps as the documentation writes them; the loss takes the leaves and returns one a run."""  # fmt: skip
+    """Steps as the documentation has them; the loss takes the leaves, and returns one a run."""
     torch = needed("torch")
     leaves = [leaf.clone().requires_grad_() for leaf in leaves]
     optimiser, schedule = make(leaves)
@@ -117,6 +117,7 @@ class WithThreads:
         self.run, self.trial, self.threads = run, trial, None
 
     def __call__(self) -> Any:
+        """Choose at the first call, and do it."""
         torch = needed("torch")
         if self.threads is None:
             self.threads = min((1, torch.get_num_threads()), key=self.seconds)
