@@ -4,6 +4,8 @@ import argparse
 import os
 import sys
 
+FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
 
 def main() -> int:
     """Read the options and run; what must be set before NumPy and JAX start is set here."""
@@ -18,6 +20,9 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if options.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
+    if options.quick:
+        # Here compiling is all that takes time, and nobody reads how fast the programs are.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE}"
     from benchmarks.runner import run
 
     return run(options)

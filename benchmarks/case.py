@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.measure import LIMIT, OURS, PEER, Contender, Timing
 
@@ -41,12 +41,12 @@ class Case:
     contenders: tuple[Contender, ...]
     targets: tuple[Target, ...] = ()
     notes: tuple[str, ...] = ()
+    remarks: Callable[[], Sequence[str]] = tuple
+    """More notes, of what is known only when all has run."""
     repetitions: int | None = None
     """At most; where each repetition compiles or starts a process."""
     close: float = 0.05
     """How far the median final losses may lie apart, relative to the largest."""
-    seconds: bool = False
-    """Whether times are shown in seconds instead of milliseconds."""
 
 
 def gather(makers: Iterable[Callable[[], Contender]]) -> tuple[list[Contender], list[str]]:
@@ -83,7 +83,7 @@ class Verdict:
 
 def judged(case: Case, timings: dict[str, Timing]) -> list[Verdict]:
     """Each target of a case next to what was reached."""
-    return [_verdict(target, case, timings) for target in case.targets]
+    return [_verdict(target, case, timings) for target in case.targets if target.row in timings]
 
 
 def _verdict(target: Target, case: Case, timings: dict[str, Timing]) -> Verdict:

@@ -30,7 +30,8 @@ def rastrigin(x: Any) -> Any:
 def exponentials(x: Any) -> Any:
     """Squares of what a sum of five decays misses of 20 measurements; amplitudes, then rates."""
     amplitudes, rates = x[:TERMS], x[TERMS:]
-    return jnp.sum((jnp.exp(-TIMES[:, None] * rates) @ amplitudes - MEASURED) ** 2)
+    decays = jnp.exp(-TIMES[:, None] * rates)
+    return jnp.sum((jnp.sum(amplitudes * decays, axis=1) - MEASURED) ** 2)
 
 
 def bowl(x: Any) -> Any:
