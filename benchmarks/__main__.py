@@ -14,7 +14,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
-    parser.add_argument("--repetitions", type=int, help="of each contender; 7, or 2 with --quick")
+    parser.add_argument("--repetitions", type=int, help="of each contender; 7, or 1 with --quick")
     options = parser.parse_args()
     # SciPy's solvers multiply tiny matrices, for which OpenBLAS would wake all cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -125,13 +125,17 @@ INLINE void descend(int loss, int rule, int history, const work *w, float (*rest
   static void L##_##R##_0(const work *w, float (*x)[B], float *r) { descend(L, R, 0, w, x, r); } \
   static void L##_##R##_1(const work *w, float (*x)[B], float *r) { descend(L, R, 1, w, x, r); }
 #define FORMS(L) FORM(L, ADAM) FORM(L, MOMENTUM) FORM(L, RMSPROP) FORM(L, DECAYED)
-FORMS(ROSENBROCK) FORMS(RASTRIGIN) FORMS(EXPONENTIALS)
 
 typedef void form(const work *, float (*)[B], float *);
+#ifdef ALONE // one run needs none of them, and gcc takes seconds for them
+static form *const table[3][4][2];
+#else
+FORMS(ROSENBROCK) FORMS(RASTRIGIN) FORMS(EXPONENTIALS)
 #define NAMES(L) \
   {{L##_ADAM_0, L##_ADAM_1}, {L##_MOMENTUM_0, L##_MOMENTUM_1}, \
    {L##_RMSPROP_0, L##_RMSPROP_1}, {L##_DECAYED_0, L##_DECAYED_1}}
 static form *const table[3][4][2] = {NAMES(ROSENBROCK), NAMES(RASTRIGIN), NAMES(EXPONENTIALS)};
+#endif
 
 typedef struct {
   const work *w;

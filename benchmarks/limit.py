@@ -31,14 +31,15 @@ def folder() -> pathlib.Path:
 
 
 @functools.cache
-def program(size: int) -> pathlib.Path:
+def program(mode: str, size: int) -> pathlib.Path:
     """The compiled program for losses of `size` parameters."""
     if jax.default_backend() != "cpu":
         raise SkippedError("the limit: skipped, it is a C program for a CPU")
     if shutil.which("gcc") is None:
         raise SkippedError("the limit: skipped, there is no gcc")
-    made = folder() / f"limit-{size}"
+    made = folder() / f"{mode}-{size}"
     flags = ["-O3", "-march=native", "-ffast-math", "-pthread", f"-DD={size}"]
+    flags += [] if mode == "many" else ["-DALONE"]
     command = ["gcc", *flags, str(SOURCE), "-o", str(made), "-lm"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
@@ -50,7 +51,7 @@ class Process:
     """The program under way: each call has it do its work once."""
 
     def __init__(self, size: int, words: list[Any]):
-        command = [str(program(size)), *map(str, words)]
+        command = [str(program(words[0], size)), *map(str, words)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

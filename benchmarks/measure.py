@@ -83,7 +83,8 @@ def warmed(contenders: Sequence[Contender]) -> Warm:
 def interleaved(warm: Warm, repetitions: int, longest: float) -> dict[str, Timing]:
     """Time each contender, in turn.
 
-    One that has taken more than `longest` seconds together sits out what is left, after two turns.
+    Without a repetition it is the first call that counts. One that has taken more than `longest`
+    seconds together sits out what is left, after two turns.
     """
     seconds: dict[str, list[float]] = {one.name: [] for one in warm.going}
     gc.collect()
@@ -94,7 +95,8 @@ def interleaved(warm: Warm, repetitions: int, longest: float) -> dict[str, Timin
                 seconds[one.name].append(one.once()[0])
     gc.enable()
     return {
-        name: _timing(times, warm.first[name], warm.losses[name]) for name, times in seconds.items()
+        name: _timing(times or [warm.first[name]], warm.first[name], warm.losses[name])
+        for name, times in seconds.items()
     }
 
 

@@ -55,14 +55,16 @@ def case(work: Work, *targets: Target, quick: bool = False) -> Case:
     if not quick:
         makers.append(functools.partial(compiled_many, work))
     notes = []
-    if work.setting is ADAM and not work.history:
+    fullest = work.setting is ADAM and work.problem is ROSENBROCK and not work.history
+    if fullest or (not quick and work.setting is ADAM and not work.history):
         makers[1:1] = [functools.partial(make, work) for make in (jaxopt_many, optimistix_many)]
     elif work.history:
         notes.append("jaxopt and optimistix keep no history, so they are not here")
-    if work.problem.numpy is not None and work.setting is ADAM:
+    scipy_too = work.problem.numpy is not None and work.setting is ADAM
+    if scipy_too and not (quick and work.history):
         makers.append(functools.partial(lbfgsb_many, work))
     rivals, skipped = gather(makers)
-    own = ours(work)[: 1 if quick and work.setting is not ADAM else 2]
+    own = ours(work)[: 1 if quick and not fullest else 2]
     return Case(str(work), (*rivals, *own), both_rows(*targets), (*notes, *skipped), close=0.05)
 
 

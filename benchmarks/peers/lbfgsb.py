@@ -16,7 +16,7 @@ SOME = 64
 def lbfgsb_many(work: Work) -> Contender:
     """One start after another, value and gradient written in NumPy, with its own tolerances."""
     optimize = needed("scipy.optimize")
-    starts = work.starts[:SOME].astype(np.float64)
+    starts = work.starts[: min(SOME, work.runs // 16)].astype(np.float64)
 
     def run() -> tuple[float, Any]:
         began = time.perf_counter()
