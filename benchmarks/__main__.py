@@ -10,7 +10,7 @@ FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensi
 def main() -> int:
     """Read the options and run; what must be set before NumPy and JAX start is set here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("case", nargs="*", help="names of cases, or `scaling`; all cases without")
+    parser.add_argument("case", nargs="*", help="names of cases, or scaling; all cases without")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--list", action="store_true", help="name the cases and stop")

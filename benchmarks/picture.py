@@ -1,6 +1,7 @@
 """The picture of the ratios: a bar for each of our two rows, and where the target is."""
 
 import pathlib
+from typing import Any
 
 from benchmarks.case import BEST, LAST
 
@@ -16,14 +17,9 @@ PANELS = {
 
 def draw(known: dict[str, dict], path: pathlib.Path) -> bool:
     """Bars by case; whether there is a matplotlib to draw them."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no picture: matplotlib is not installed")
+    pyplot = _pyplot()
+    if pyplot is None:
         return False
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
     named = [name for name, case in known.items() if any(_of(case, row, key) for row in COLOURS for key in PANELS)]  # fmt: skip  # noqa: E501
     figure, axes = pyplot.subplots(
         1, 2, sharey=True, figsize=(10, 1.4 + 0.42 * len(named)), layout="constrained"
@@ -40,11 +36,23 @@ def draw(known: dict[str, dict], path: pathlib.Path) -> bool:
     return True
 
 
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        print("no picture: matplotlib is not installed")
+        return None
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 def _of(case: dict, row: str, key: str) -> float | None:
     return next((one[key] for one in case["rows"] if one["contender"] == row), None)
 
 
-def _panel(axis, known: dict[str, dict], named: list[str], key: str, over: str) -> None:
+def _panel(axis: Any, known: dict[str, dict], named: list[str], key: str, over: str) -> None:
     for offset, (row, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
         values = [_of(known[name], row, key) for name in named]
         places = [i + offset for i, value in enumerate(values) if value]
@@ -73,3 +81,34 @@ def _aim(case: dict, over: str) -> float | None:
         if verdict["row"] == LAST and verdict["wanted"].endswith(over):
             return float(verdict["wanted"].split()[1])
     return None
+
+
+def draw_scaling(axes_of: dict[str, tuple[str, dict]], path: pathlib.Path) -> bool:
+    """Time above and memory below, a column for what is varied, with the slopes written in."""
+    pyplot = _pyplot()
+    if pyplot is None:
+        return False
+    kinds = {"ms": "milliseconds", "mib": "peak memory, MiB"}
+    figure, panels = pyplot.subplots(
+        2, len(axes_of), figsize=(2.9 * len(axes_of), 5.6), sharex="col", layout="constrained"
+    )
+    for column, (name, (field, figures)) in zip(panels.T, axes_of.items(), strict=True):
+        for axis, (key, words) in zip(column, kinds.items(), strict=True):
+            xs = [row[field] for row in figures["rows"]]
+            axis.loglog(xs, [row[key] for row in figures["rows"]], "o-", color=COLOURS[LAST], ms=4)
+            if key == "mib":
+                ys = [row["before_mib"] for row in figures["rows"]]
+                axis.loglog(xs, ys, ":", color="grey", label="before the first call")
+                axis.set_xlabel(name)
+            slope = figures[f"slope_{key}"]
+            if slope is not None:
+                told = f"slope {slope:.2f}"
+                axis.text(0.05, 0.93, told, transform=axis.transAxes, va="top", fontsize=9)
+            axis.set_ylabel(words if column is panels.T[0] else "")
+            axis.grid(which="both", linewidth=0.2)
+            axis.spines[["top", "right"]].set_visible(False)
+        column[0].set_title(figures["words"], fontsize=8)
+    panels[1, 0].legend(fontsize=8, frameon=False, loc="lower right")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return True

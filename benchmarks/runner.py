@@ -6,6 +6,7 @@ import sys
 
 import jax
 
+from benchmarks import scaling
 from benchmarks.case import SkippedError, disagreements
 from benchmarks.cases import CASES
 from benchmarks.measure import interleaved, warmed
@@ -18,9 +19,9 @@ LONGEST = 20.0
 def run(options: argparse.Namespace) -> int:
     """The exit code: 1 if contenders do not agree, 2 for a name or a device that is not there."""
     if options.list:
-        print("\n".join(CASES))
+        print("\n".join([*CASES, "scaling"]))
         return 0
-    unknown = set(options.case) - set(CASES)
+    unknown = set(options.case) - {*CASES, "scaling"}
     if unknown:
         print(f"no case is called {', '.join(sorted(unknown))}; --list names them", file=sys.stderr)
         return 2
@@ -28,8 +29,11 @@ def run(options: argparse.Namespace) -> int:
         print("--device gpu: JAX sees no GPU here", file=sys.stderr)
         return 2
     turns = options.repetitions or (1 if options.quick else 7)
-    measured, wrong = {}, 0
+    wrong = 0
     for name in options.case or CASES:
+        if name == "scaling":
+            scaling.run(options)
+            continue
         try:
             figures = measure(name, options.quick, turns)
         except SkippedError as why:
@@ -38,7 +42,6 @@ def run(options: argparse.Namespace) -> int:
             wrong += 1
             print(f"## {name}\n\nNot timed: {why}.\n", flush=True)
         else:
-            measured[name] = figures
             print(markdown_of(name, figures) + "\n", flush=True)
             if not options.quick:
                 save({name: figures}, list(CASES))
