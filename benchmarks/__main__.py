@@ -1,20 +1,32 @@
-"""`python -m benchmarks [case …] [--quick]`."""
+"""`python -m benchmarks [case …] [--quick] [--device cpu|gpu] [--list]`."""
 
 import argparse
+import os
+import sys
 
-from benchmarks import many, single
-
-CASES = {"single": single.main, "many": many.main}
+FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def main():
-    """Run the cases that were named, or all."""
+def main() -> int:
+    """Read the options and run; what must be set before NumPy and JAX start is set here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("case", nargs="*", choices=[[], *CASES], default=[])
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions; nothing is saved")
+    parser.add_argument("case", nargs="*", help="names of cases, or scaling; all cases without")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    parser.add_argument("--repetitions", type=int, help="of each contender; 7, or 1 with --quick")
     options = parser.parse_args()
-    for name in options.case or CASES:
-        CASES[name](options.quick)
+    # SciPy's solvers multiply tiny matrices, for which OpenBLAS would wake all cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if options.device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    if options.quick:
+        # Here compiling is all that takes time, and nobody reads how fast the programs are.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_TO_COMPILE}"
+    from benchmarks.runner import run
+
+    return run(options)
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

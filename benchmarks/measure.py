@@ -1,93 +1,110 @@
 """Timing that can be trusted on a noisy machine: interleaved, warm, medians with their spread."""
 
 import dataclasses
-import datetime
 import gc
-import json
-import os
-import pathlib
-import platform
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+OURS, PEER, LIMIT, OTHER = "ours", "peer", "limit", "other"
+"""What a contender is. A ratio to the best peer looks at peers only; `other` is what does less or
+other work, or is no library, and is shown beside them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to do the work of a case."""
+
+    name: str
+    kind: str
+    run: Callable[[], Any]
+    """Does all of the work; what it returns is waited for."""
+    losses: Callable[[Any], Any] | None = None
+    """The final losses, from what `run` returned; None if they cannot be compared."""
+    clocked: bool = False
+    """`run` returns (seconds, outcome), by a clock of its own in another process."""
+
+    def once(self) -> tuple[float, Any]:
+        """Seconds, and what was returned."""
+        if self.clocked:
+            return self.run()
+        began = time.perf_counter()
+        outcome = jax.block_until_ready(self.run())
+        return time.perf_counter() - began, outcome
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds of one contender: the median of the repetitions and their quartiles."""
+    """Seconds of one contender."""
 
+    first: float
+    """The first call, which compiles."""
     median: float
     low: float
+    """The quartiles."""
     high: float
+    least: float
+    loss: float
+    """The median of the final losses; NaN if they cannot be compared."""
 
 
-def interleaved(
-    contenders: Mapping[Hashable, Callable[[], object]], repetitions: int
-) -> dict[Hashable, Timing]:
-    """Time each contender `repetitions` times, in turn, after one call that warms it up."""
-    for run in contenders.values():
-        jax.block_until_ready(run())
-    seconds: dict[Hashable, list[float]] = {name: [] for name in contenders}
+@dataclasses.dataclass(frozen=True)
+class Warm:
+    """What the first calls showed."""
+
+    going: tuple[Contender, ...]
+    first: dict[str, float]
+    losses: dict[str, float]
+    """The median of the final losses, NaN if they cannot be compared."""
+    failed: tuple[str, ...]
+    """A line for each that could not run."""
+
+
+def warmed(contenders: Sequence[Contender]) -> Warm:
+    """Call each once; a peer that cannot run is left out, and said."""
+    going, first, losses, failed = [], {}, {}, []
+    for one in contenders:
+        try:
+            first[one.name], outcome = one.once()
+            losses[one.name] = final_loss(one, outcome)
+            going.append(one)
+        except Exception as why:
+            if one.kind == OURS:
+                raise
+            line = str(why).strip().split("\n")[0]
+            failed.append(f"{one.name}: skipped, {type(why).__name__}: {line}")
+    return Warm(tuple(going), first, losses, tuple(failed))
+
+
+def interleaved(warm: Warm, repetitions: int, longest: float) -> dict[str, Timing]:
+    """Time each contender, in turn.
+
+    Without a repetition it is the first call that counts. One that has taken more than `longest`
+    seconds together sits out what is left, after two turns.
+    """
+    seconds: dict[str, list[float]] = {one.name: [] for one in warm.going}
+    gc.collect()
     gc.disable()
-    for _ in range(repetitions):
-        for name, run in contenders.items():
-            began = time.perf_counter()
-            jax.block_until_ready(run())
-            seconds[name].append(time.perf_counter() - began)
+    for turn in range(repetitions):
+        for one in warm.going:
+            if turn < 2 or sum(seconds[one.name]) < longest:
+                seconds[one.name].append(one.once()[0])
     gc.enable()
-    return {name: _timing(times) for name, times in seconds.items()}
-
-
-def _timing(times: list[float]) -> Timing:
-    low, _, high = statistics.quantiles(times, n=4)
-    return Timing(statistics.median(times), low, high)
-
-
-def surroundings() -> dict[str, str]:
-    """What a figure depends on besides the code."""
-    import jaxgd
-
     return {
-        "date": datetime.date.today().isoformat(),
-        "jaxgd": jaxgd.__version__,
-        "jax": jax.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        name: _timing(times or [warm.first[name]], warm.first[name], warm.losses[name])
+        for name, times in seconds.items()
     }
 
 
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor()
-    named = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-    return named[0].split(":")[1].strip() if named else platform.machine()
+def _timing(times: list[float], first: float, loss: float) -> Timing:
+    low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
+    return Timing(first, statistics.median(times), low, high, min(times), loss)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, aligned."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [[cell.ljust(width) for cell, width in zip(head, widths, strict=True)]]
-    lines += [["-" * width for width in widths]]
-    lines += [[c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))] for row in rows]  # fmt: skip  # noqa: E501
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def save(name: str, report: str, figures: object) -> list[pathlib.Path]:
-    """Write the Markdown table and the figures of a case, named after the versions that ran."""
-    RESULTS.mkdir(exist_ok=True)
-    stem = f"{name}-{jax.devices()[0].platform}-jax{jax.__version__}"
-    facts = surroundings()
-    text = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    markdown, data = RESULTS / f"{stem}.md", RESULTS / f"{stem}.json"
-    markdown.write_text(f"# {name}\n\n{text}\n\n{report}\n")
-    data.write_text(json.dumps({"surroundings": facts, "figures": figures}, indent=1) + "\n")
-    return [markdown, data]
+def final_loss(one: Contender, outcome: Any) -> float:
+    """The median over the runs of the loss at the end."""
+    return float("nan") if one.losses is None else float(np.median(one.losses(outcome)))

@@ -5,7 +5,6 @@
 
 import dataclasses
 import inspect
-import itertools
 import json
 import pathlib
 import re
@@ -34,35 +33,59 @@ def table(registry, head):
     return "\n".join([f"| {head} | what it is | reference |", "|---|---|---|", *rows])
 
 
+def results():
+    """What was measured on CPUs: for each version of jax, cases by their names."""
+    folder = README.parent / "benchmarks" / "results"
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("cpu-jax*.json"))]
+
+
+def row_of(case, name):
+    return next((row for row in case["rows"] if row["contender"].startswith(name)), None)
+
+
+def markdown(head, rows):
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def cell(row, scale, digits):
+    """A time, and for ours how many times as fast as the best peer."""
+    if row is None:
+        return ""
+    gain = row["times_as_fast_as_best_peer"]
+    told = f"{row['ms'] * scale:,.{digits}f}"
+    return told if row["kind"] != "ours" or gain is None else f"{told} ({gain:.2g})"
+
+
 def costs():
-    """What a step costs, from the results of the benchmark."""
-    head = ["jax", "parameters", "by hand, no history", "by hand, losses", "`keep=\"last\"`",
-            "`keep=\"best\"`", "defaults"]  # fmt: skip
-    rows = [head, ["---"] * len(head)]
-    for path in sorted((README.parent / "benchmarks" / "results").glob("single-cpu-*.json")):
-        data = json.loads(path.read_text())
-        for size, group in itertools.groupby(data["figures"], lambda f: f["parameters"]):
-            cells = [f"{f['us_per_step']:.3f} ({f['ratio_to_stacked']:.2f})" for f in group]
-            by_hand = [cell.split(" ")[0] for cell in cells[:2]]
-            rows.append([data["surroundings"]["jax"], f"{size:,}", *by_hand, *cells[2:]])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    """Microseconds per step of one run of 10,000 steps."""
+    names = ["optax", "a scan by hand", "jaxgd, keep=\"last\"", "jaxgd, keep=\"best\"",
+             "jaxgd, defaults", "C"]  # fmt: skip
+    head = ["jax", "parameters", "optax, `jit(scan)`", "by hand", "`keep=\"last\"`, no tests",
+            "`keep=\"best\"`, gtol", "defaults", "C"]  # fmt: skip
+    rows = []
+    for cases in results():
+        for name, case in cases.items():
+            if name.startswith("one-"):
+                cells = [cell(row_of(case, contender), 0.1, 3) for contender in names]
+                size = f"{int(name.removeprefix('one-')):,}"
+                rows.append([case["surroundings"]["jax"], size, *cells])
+    return markdown(head, rows)
 
 
 def many():
-    """What many runs cost, from the results of the benchmark."""
-    head = ["case", "with jit and vmap", "the same with optax", "jaxgd"]
-    rows = [head, ["---"] * len(head)]
-    (path,) = (README.parent / "benchmarks" / "results").glob("many-cpu-jax0.10.*.json")
-    figures = json.loads(path.read_text())["figures"]
-    for case, members in itertools.groupby(figures, lambda f: f["case"]):
-        group = list(members)
-        if "ms" not in group[0]:
+    """Milliseconds of the other cases, with the oldest jax."""
+    head = ["case", "the best peer", "optax", '`keep="last"`', '`keep="best"`, gtol', "C"]
+    rows = []
+    for name, case in results()[0].items():
+        peers = [row for row in case["rows"] if row["kind"] == "peer"]
+        own = [row for row in case["rows"] if row["kind"] == "ours"]
+        if name.startswith(("one-", "second-", "first-")) or not peers:
             continue
-        cells = [f"{f['ms']:,.0f} ({f['times_as_fast_as_the_first']:.1f})" for f in group]
-        pairs = list(zip(cells, group, strict=True))
-        others = [cell for cell, figure in pairs[1:] if "optax" in figure["contender"]]
-        rows.append([case, cells[0].split(" ")[0], *(others[:1] or [""]), cells[-1]])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        best = min(peers, key=lambda row: row["ms"])
+        cells = [cell(row, 1, 0) for row in (row_of(case, "optax"), *own[:2])]
+        cells += [""] * (3 - len(cells)) + [cell(row_of(case, "C,"), 1, 0)]
+        rows.append([case["work"], f"{best['ms']:,.0f} ({best['contender']})", *cells])
+    return markdown(head, rows)
 
 
 def tables():

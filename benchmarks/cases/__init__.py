@@ -1,0 +1,13 @@
+"""The registry of the cases: a function each, which is told whether to be quick."""
+
+from collections.abc import Callable
+
+from benchmarks.case import Case
+from benchmarks.cases.calls import CALLS
+from benchmarks.cases.ending import ENDINGS
+from benchmarks.cases.large import LARGE
+from benchmarks.cases.many import MANY
+from benchmarks.cases.million import MILLION
+from benchmarks.cases.one import ONE
+
+CASES: dict[str, Callable[[bool], Case]] = {**MANY, **ONE, **ENDINGS, **LARGE, **CALLS, **MILLION}
