@@ -1,6 +1,7 @@
 """The calls of a compiled program that make up a run, from its beginning to where it ends."""
 
 import dataclasses
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from jaxgd.status import Status
 
 CALL_SECONDS = 0.25
 """How long one call of a compiled program should take at most."""
+CHUNK_SECONDS = 1.0
+"""The same for a call of one chunk, or less."""
 GROWTH = 8
 """How much longer a call may be than the one before, while the speed is not known."""
 
@@ -94,11 +97,12 @@ class Caller:
         return max(1, min(self._longest(), length * (2 if self.eager else GROWTH)))
 
     def _longest(self) -> int:
-        seconds = CALL_SECONDS
-        if self.deadline is not None:
-            seconds = min(seconds, max(0.0, self.deadline - time.perf_counter()))
-        steps = int((self.program.rate or 1.0) * seconds)
-        return max(1, min(steps, self.program.sizes.room - self.program.sizes.chunk))
+        rate, sizes = self.program.rate or 1.0, self.program.sizes
+        left = math.inf if self.deadline is None else max(0.0, self.deadline - time.perf_counter())
+        steps = int(rate * min(CALL_SECONDS, left))
+        # What a call and a chunk cost besides: with many params as much as some steps.
+        steps = max(steps, min(sizes.chunk, int(rate * min(CHUNK_SECONDS, left))))
+        return max(1, min(steps, sizes.room - sizes.chunk))
 
     def _learn(self, report: Report, seconds: float) -> None:
         made = report.carry_step - report.first

@@ -27,6 +27,8 @@ from jaxgd.status import Status
 from jaxgd.stop import Tally
 from jaxgd.tree import PyTree
 
+SHORTEST = 32
+"""Steps of a chunk at least: between two of them some copies of the run are made."""
 LONGEST = 2**20
 """Steps of a chunk at most: its rows are in memory."""
 WORK = 4_000_000
@@ -56,7 +58,7 @@ def run_sizes(chunk: int | None, work: int, snapshot_bytes: int, every: int) -> 
     if chunk is None:
         # What is done again at the end of a run should cost a millisecond or so. An operation
         # costs some 0.2 ns in what is small enough to be done again in that time at all.
-        chunk = int(np.clip(2 ** int(np.log2(max(1, WORK // max(work, 1)))), 16, 1024))
+        chunk = int(np.clip(2 ** int(np.log2(max(1, WORK // max(work, 1)))), SHORTEST, 1024))
     if not snapshot_bytes:
         return chunk, ROOM
     most = max(1, every * ROOM_BYTES // snapshot_bytes)

@@ -26,10 +26,14 @@ MARKS = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
 SMALL = 64
 """Entries of an array that is handed through to be used."""
+MOST_BYTES = 2**21
+"""Of an array that is made: on more than that several threads work, outside of a kernel."""
 MOST_PRODUCTS = 2048
 """Multiplications of a product of two matrices that is as fast in a kernel as outside."""
 MOST_PRODUCTS_OF_A_LANE = 200
 """The same where it is unrolled, for each of many lanes."""
+IN_PLACE = frozenset({"dynamic_update_slice", "while", "scan", "cond", "jit", "pjit"})
+"""What makes no arrays, or only by what is in it."""
 _NAMES = """
 abs acos acosh add add_any and argmax argmin asin asinh atan atan2 atanh bessel_i0e
 bessel_i1e bitcast_convert_type broadcast_in_dim cbrt ceil clamp closed_call clz complex
@@ -96,6 +100,8 @@ def refuse(jaxpr: Any, *, many: bool = False) -> None:
         name = eqn.primitive.name
         if name not in ALLOWED:
             raise RefusedError(f"it has {name}, which cannot be in one kernel")
+        if name not in IN_PLACE and any(_bytes(var.aval) > MOST_BYTES for var in eqn.outvars):
+            raise RefusedError("its arrays are so large that more threads than one work on them")
         if any(_is_narrow(var.aval) for var in eqn.outvars):
             raise RefusedError("it has floats of two bytes, which are slow in one kernel")
         if name == "dot_general":
@@ -107,6 +113,11 @@ def _refuse_product(eqn: Any, *, many: bool) -> None:
     of_vector = min(rows, columns) == 1 and not many
     if work > (MOST_PRODUCTS_OF_A_LANE if many else MOST_PRODUCTS) and not of_vector:
         raise RefusedError(f"it has products of {work} multiplications, slow in one kernel")
+
+
+def _bytes(aval: Any) -> int:
+    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 0)
+    return int(getattr(aval, "size", 0) * itemsize)
 
 
 def _is_narrow(aval: Any) -> bool:

@@ -114,7 +114,7 @@ def _is_unrolled(eqn: Any) -> bool:
     """
     (operand,), (outcome,) = eqn.invars, eqn.outvars
     many = math.prod(operand.aval.shape[axis] for axis in eqn.params["axes"])
-    return outcome.aval.ndim > 1 and many <= MOST_UNROLLED
+    return bool(outcome.aval.ndim > 1 and many <= MOST_UNROLLED)
 
 
 def _folded(operation: Callable[..., Any], value: jax.Array, axes: tuple[int, ...]) -> jax.Array:
