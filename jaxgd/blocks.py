@@ -51,6 +51,14 @@ class ManyJob:
         return (self.x, (numbers, self.stop, self.inputs)), layout
 
 
+@dataclasses.dataclass
+class Speed:
+    """How fast a block advances, as last seen; only the length of calls depends on it."""
+
+    chunks: float = 0.0
+    """A second; 0 while it is not known."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Made:
     """A compiled block of lanes on one device, or sharded over several."""
@@ -64,6 +72,7 @@ class Made:
     """Of each device."""
     engine: str
     """What runs, in words."""
+    speed: Speed = dataclasses.field(default_factory=Speed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,13 +63,12 @@ class Worker:
     def __init__(self, block: Block, ledger: Ledger) -> None:
         self._block, self._made, self._ledger = block, block.made, ledger
         self._lanes = _idle(block)
-        self._rate = 0.0
-        """Chunks per second as last seen; only the length of calls depends on it."""
 
     def work(self, queues: list[np.ndarray[Any, Any]], leg: Leg, board: Board) -> None:
         """Bring the runs of the queues to the end of the leg, or to the halt."""
         lengths = np.array([len(queue) for queue in queues])
-        taken, budget = np.zeros(len(queues), int), 1
+        taken, speed = np.zeros(len(queues), int), self._made.speed
+        budget = max(1, int(speed.chunks * board.seconds()))
         while True:
             halt = board.halt
             if halt != Status.RUNNING:
@@ -80,11 +79,11 @@ class Worker:
             chunks, seconds = int(counts[:, 2].max()), time.perf_counter() - began
             # A short call is mostly overhead: it can only say that this is at least so fast.
             rate = chunks / max(seconds, 1e-9)
-            self._rate = rate if seconds > 0.01 else max(rate, self._rate)
+            speed.chunks = rate if seconds > 0.01 else max(rate, speed.chunks)
             taken = taken + counts[:, 1]
             if not counts[:, 3].any() and np.all(taken >= lengths):
                 return
-            budget = int(np.clip(self._rate * board.seconds(), 1, max(1, GROWTH * budget)))
+            budget = int(np.clip(speed.chunks * board.seconds(), 1, max(1, GROWTH * budget)))
 
     def _call(self, window: Window, leg: Leg, budget: int, halt: int) -> np.ndarray[Any, Any]:
         sizes, shards = self._made.sizes, self._block.shards
