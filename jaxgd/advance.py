@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgd.engines import march, stride
 from jaxgd.lanes import (
     IDLE,
     Film,
@@ -73,14 +74,9 @@ def _chunk(form: Form, s: Pass, row: Row | None, orders: Orders, shared: Any) ->
     """Let the lanes make steps."""
     block, end = s.block, orders.end
     before = block.walk.carry.step
-    walks, rows = form.engine.march(
-        form.pieces(shared, end),
-        (block.own, block.run),
-        block.walk,
-        end,
-        sizes=form.sizes,
-        rows=row,
-    )
+    way, own = stride if form.strides else march, (block.own, block.run)
+    pieces = form.pieces(shared, end)
+    walks, rows = way(pieces, own, block.walk, end, sizes=form.sizes, rows=row)
     film, after = s.film, walks.carry.step
     if film is not None:
         by_row = running(block) & (walks.status != Status.RUNNING)

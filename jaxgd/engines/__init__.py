@@ -5,8 +5,9 @@ from jaxgd.engines.choose import with_engine
 from jaxgd.engines.cost import work_of
 from jaxgd.engines.cpu import Cpu
 from jaxgd.engines.layout import gains
-from jaxgd.engines.march import LaneSizes, Load, Pieces
+from jaxgd.engines.march import LaneSizes, Load, Pieces, march
 from jaxgd.engines.plain import Plain
+from jaxgd.engines.stride import stride
 
 __all__ = [
     "SUSPECT",
@@ -21,7 +22,9 @@ __all__ = [
     "Plain",
     "Sizes",
     "gains",
+    "march",
     "ongoing_from",
+    "stride",
     "with_engine",
     "work_of",
 ]

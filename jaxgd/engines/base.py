@@ -7,13 +7,12 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jaxgd.engines.march import LaneSizes, Load, Pieces
+from jaxgd.engines.march import LaneSizes, Load
 from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import Row
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
-from jaxgd.walk import End, Walk
 
 SUSPECT = -1
 """A status of the device's only: a step has left something that is not finite behind, and the host
@@ -119,19 +118,6 @@ class Engine(Protocol):
 
     def lane_sizes(self, load: Load, lanes: int | None) -> LaneSizes:
         """Static lengths of a block of lanes, of which there are as many as suits the device."""
-        ...
-
-    def march(
-        self,
-        pieces: Pieces,
-        own: Any,
-        walks: Walk,
-        end: End,
-        *,
-        sizes: LaneSizes,
-        rows: Row | None,
-    ) -> tuple[Walk, Any]:
-        """Let every lane of a block make a chunk of steps; the runs after them, and their rows."""
         ...
 
     def whole(self, function: Callable[..., Any], *args: Any) -> Any:

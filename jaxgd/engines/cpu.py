@@ -9,11 +9,8 @@ import jax
 from jaxgd.engines.base import Goal, Ongoing, Output, Sizes
 from jaxgd.engines.chunks import advance, checked_chunk, run_sizes, steps
 from jaxgd.engines.kernel import one_kernel
-from jaxgd.engines.march import LaneSizes, Load, Pieces, lane_sizes, march
-from jaxgd.engines.stride import stride
+from jaxgd.engines.march import LaneSizes, Load, lane_sizes
 from jaxgd.loop import Carry, Descent
-from jaxgd.record import Row
-from jaxgd.walk import End, Walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,20 +52,6 @@ class Cpu:
     def lane_sizes(self, load: Load, lanes: int | None) -> LaneSizes:
         """Static lengths of a block of lanes, of which there are as many as suits the device."""
         return lane_sizes(load, lanes, self.chunk, in_kernel=True)
-
-    def march(
-        self,
-        pieces: Pieces,
-        own: Any,
-        walks: Walk,
-        end: End,
-        *,
-        sizes: LaneSizes,
-        rows: Row | None,
-    ) -> tuple[Walk, Any]:
-        """Let every lane of a block make a chunk of steps; the runs after them, and their rows."""
-        way = march if pieces.stride is None else stride
-        return way(pieces, own, walks, end, sizes=sizes, rows=rows)
 
     whole = staticmethod(one_kernel)
 

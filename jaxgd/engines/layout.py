@@ -94,7 +94,7 @@ def _evaluated(jaxpr: Any, consts: Any, args: Any, lanes: int) -> list[Any]:
 
 def _bound(eqn: Any, values: list[Any], lanes: int) -> list[Any]:
     """The outputs of an equation that calls nothing."""
-    if eqn.primitive.name == "dot_general":
+    if eqn.primitive.name == "dot_general" and values[0].size:  # a sum of none is no addition
         left, right = values
         dtype = eqn.outvars[0].aval.dtype
         return [_unrolled(left, right, eqn.params["dimension_numbers"], dtype)]
@@ -114,7 +114,7 @@ def _is_unrolled(eqn: Any) -> bool:
     """
     (operand,), (outcome,) = eqn.invars, eqn.outvars
     many = math.prod(operand.aval.shape[axis] for axis in eqn.params["axes"])
-    return bool(outcome.aval.ndim > 1 and many <= MOST_UNROLLED)
+    return bool(outcome.aval.ndim > 1 and 0 < many <= MOST_UNROLLED)
 
 
 def _folded(operation: Callable[..., Any], value: jax.Array, axes: tuple[int, ...]) -> jax.Array:

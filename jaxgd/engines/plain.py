@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxgd.engines.base import Goal, Ongoing, Output, Sizes
 from jaxgd.engines.chunks import advance, checked_chunk, run_sizes, steps
-from jaxgd.engines.march import LaneSizes, Load, lane_sizes, march
+from jaxgd.engines.march import LaneSizes, Load, lane_sizes
 from jaxgd.loop import Descent
 
 PIECE_BYTES = 512
@@ -55,8 +55,6 @@ class Plain:
     def lane_sizes(self, load: Load, lanes: int | None) -> LaneSizes:
         """Static lengths of a block of lanes, of which there are as many as suits the device."""
         return lane_sizes(load, lanes, self.chunk)
-
-    march = staticmethod(march)
 
     def whole(self, function: Callable[..., Any], *args: Any) -> Any:
         """`function(*args)`."""
