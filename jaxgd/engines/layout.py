@@ -94,7 +94,7 @@ def _evaluated(jaxpr: Any, consts: Any, args: Any, lanes: int) -> list[Any]:
 
 def _bound(eqn: Any, values: list[Any], lanes: int) -> list[Any]:
     """The outputs of an equation that calls nothing."""
-    if eqn.primitive.name == "dot_general" and values[0].size:  # a sum of none is no addition
+    if eqn.primitive.name == "dot_general" and all(v.size for v in values):  # else no additions
         left, right = values
         dtype = eqn.outvars[0].aval.dtype
         return [_unrolled(left, right, eqn.params["dimension_numbers"], dtype)]
