@@ -107,7 +107,8 @@ def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
     form = (job.problem, rule_layout, switches)
     made, seconds = kept_or_made(loss, form, values, make)
     starts, own = _columns(job)
-    return Block(made, len(job.devices), starts, own, shared, job.x), seconds
+    x = job.problem.packed(job.x)
+    return Block(made, len(job.devices), starts, own, shared, x), seconds
 
 
 def _columns(job: ManyJob) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
@@ -188,7 +189,8 @@ def _lanes(job: ManyJob, form: Form, length: int, shared: Any) -> Lane:
 def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Form, Any]:
     """How a lane makes its run of mapped and shared values; and the jaxpr of the loss."""
     leaves, treedef = values
-    problem, jaxpr = job.problem.traced(job.x, job.inputs)
+    problem, inputs = job.problem, job.problem.with_bounds_packed(job.inputs)
+    problem, jaxpr = problem.traced(problem.packed(job.x), inputs)
     record, first = job.record, len(jax.tree.leaves(job.x))
     mapped = [column is not None for column in job.columns]
     impls = [
@@ -211,11 +213,12 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         _, (numbers, stop, inputs) = filled([None] * counts[0], own, shared)
         if key_is_shared:
             inputs = dataclasses.replace(inputs, key=jax.random.fold_in(inputs.key, run))
+        inputs = problem.with_bounds_packed(inputs)
         return Descent(problem, inputs, rule.merge((), numbers), stop, record)
 
     def start(mapped: list[Any], shared: Any) -> PyTree:
         x, _ = filled(mapped, [None] * counts[1], shared)
-        return jax.tree.map(jnp.asarray, x)
+        return problem.packed(jax.tree.map(jnp.asarray, x))
 
     nothing = LaneSizes(1, 1, 1, 0, on_cpu=False, lanes_last=False)
     form = Form(

@@ -60,9 +60,9 @@ def workers_for(devices: tuple[Any, ...], count: int) -> int:
 class Worker:
     """One thread's block of lanes, with its own queue of runs for each device."""
 
-    def __init__(self, block: Block, ledger: Ledger) -> None:
+    def __init__(self, block: Block, ledger: Ledger, idle: Lane) -> None:
         self._block, self._made, self._ledger = block, block.made, ledger
-        self._lanes = _idle(block)
+        self._lanes = idle
 
     def work(self, queues: list[np.ndarray[Any, Any]], leg: Leg, board: Board) -> None:
         """Bring the runs of the queues to the end of the leg, or to the halt."""
@@ -155,7 +155,8 @@ class Crew:
 
     def __init__(self, block: Block, ledger: Ledger, workers: int) -> None:
         self._shards = block.shards
-        self._workers = [Worker(block, ledger) for _ in range(workers)]
+        idle = _idle(block)  # of the host: each call copies it
+        self._workers = [Worker(block, ledger, idle) for _ in range(workers)]
 
     def go(
         self, runs: np.ndarray[Any, Any], leg: Leg, board: Board, look: Callable[[], int]

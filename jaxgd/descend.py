@@ -142,7 +142,7 @@ def _result(descent: Descent, walk: Walk, rows: Row) -> Result:
             jax.tree.map(lambda rates: rates[pick], _rates(descent.rule, len(rows.loss))),
             jax.tree.map(lambda leaf: leaf[pick], rows.params),
         )
-    aux = problem.call(x, inputs, at_step)[1] if problem.has_aux else None
+    aux = problem.aux(x, inputs, at_step)
     whole = problem.params.merge(jax.tree.leaves(x), inputs.held)
     evaluations = made + jnp.int32(ends_on_row)
     return Result(

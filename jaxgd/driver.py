@@ -4,6 +4,7 @@ All that is not pure happens here and above: compilation, clocks, signals, callb
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from jaxgd.engines import (
     Ongoing,
     Output,
     Sizes,
+    is_streamed,
     ongoing_from,
     with_engine,
     work_of,
@@ -64,17 +66,23 @@ class Program:
 class Look:
     """An evaluation at one iterate, with aux; compiled when it is first needed."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], engine: Engine, platform: str) -> None:
         self._function: Callable[..., Any] | None = function
+        self._engine, self._platform = engine, platform
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> tuple[Any, float]:
-        """The loss, the gradient norm and aux; and the seconds that it took to compile."""
+        """The gradient norm and aux; and the seconds that it took to compile."""
         began, compiled, function = time.perf_counter(), self._compiled, self._function
         if compiled is None:
             assert function is not None
-            compiled = self._compiled = prepared(function, *args)()
-            self._function = None
+
+            def make(engine: Engine, _: str) -> Any:
+                whole = functools.partial(engine.whole, function)
+                return prepared(whole, *args, options=engine.compiler_options)()
+
+            compiled = with_engine(make, self._engine, self._platform, None, many=False)
+            self._compiled, self._function = compiled, None
             return compiled(*args), time.perf_counter() - began
         return compiled(*args), 0.0
 
@@ -165,6 +173,7 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     # Parts of the job, since what is compiled must not keep all of it alive.
     x, record, keep = job.x, job.record, job.keep
     problem, jaxpr = job.problem.traced(x, numbers.inputs)
+    problem = dataclasses.replace(problem, apart=is_streamed(jaxpr))
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
         return Descent(problem, inputs, rule_layout.merge((), rule), stop, record)
@@ -172,8 +181,7 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     def begin(x: PyTree, *values: Any) -> Ongoing:
         d = descent(*values)
         carry = d.begin(x)
-        loss, _ = jax.eval_shape(d.evaluate, carry)
-        lowest = jax.numpy.full((), np.inf, loss.dtype) if keep == "best" else None
+        lowest = jax.numpy.full((), np.inf, problem.loss_dtype) if keep == "best" else None
         return ongoing_from(carry, lowest)
 
     placed = [leaf for leaf in jax.tree.leaves((x, numbers.inputs)) if is_placed(leaf)]
@@ -185,7 +193,9 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     if placed:
         fresh, where, begun = _placed(fresh, begun())
 
-    def make(engine: Engine, why: str) -> tuple[Any, Sizes, str]:
+    platform = _platform(placed)
+
+    def make(engine: Engine, why: str) -> tuple[Any, Sizes, Any]:
         sizes = engine.sizes(*_measures(job, fresh, jaxpr))
 
         def run(ongoing: Ongoing, goal: Goal, *values: Any) -> tuple[Ongoing, Output]:
@@ -194,21 +204,20 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
         call = fresh, Goal.of(0), *numbers.leaves()
         options = engine.compiler_options
         moved = prepared(run, *call, donate=0, options=options, **where)
-        return moved(), sizes, engine.described(sizes) + why
+        return moved(), sizes, (engine, why)
 
-    moved, sizes, told = with_engine(make, job.engine, _platform(placed), jaxpr, many=False)
+    moved, sizes, (engine, why) = with_engine(make, job.engine, platform, jaxpr, many=False)
     rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
-    later = None if rows_have_all else Look(_looking(problem))
-    return Program(begun(), moved, later, fresh, sizes, told)
+    later = None if rows_have_all else Look(_looking(problem), engine, platform)
+    return Program(begun(), moved, later, fresh, sizes, engine.described(sizes) + why)
 
 
 def _looking(problem: Problem) -> Callable[..., Any]:
     """Evaluates at one iterate. Not by way of the rule: it is kept, with all that it leads to."""
 
     def look(x: PyTree, step: Any, inputs: Inputs) -> Any:
-        loss, grads = problem.evaluate(x, inputs, step)
-        norm = max_norm(problem.projected(x, grads, inputs))
-        return loss, norm, problem.call(x, inputs, step)[1]
+        _, grads = problem.evaluate(x, inputs, step)
+        return max_norm(problem.projected(x, grads, inputs)), problem.aux(x, inputs, step)
 
     return look
 

@@ -16,7 +16,7 @@ from jaxgd.runs import Mapped, Runs, Scale, points, succeeded
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, is_key
 
-SAMPLE = 4096
+SAMPLE = 1024
 """Runs from which typical sizes are taken."""
 
 
@@ -110,7 +110,7 @@ def scale_of(job: ManyJob, ledger: Ledger) -> Scale:
 
 
 def _history(spread: Spread, job: ManyJob, ledger: Ledger) -> History | None:
-    record, film = job.record, ledger.film
+    record, film = job.record, ledger.history()
     if record == NOTHING or film is None:
         return None
     count, length = jax.tree.leaves(film)[0].shape[:2]
@@ -120,7 +120,7 @@ def _history(spread: Spread, job: ManyJob, ledger: Ledger) -> History | None:
         film.loss,
         film.grad_norm,
         None if rates is None else np.broadcast_to(rates[..., :: record.every], (count, length)),
-        film.params,
+        job.problem.unpacked(film.params),
     )
 
 

@@ -23,12 +23,13 @@ from jaxgd.harvest import gather, scale_of, starts_of
 from jaxgd.ledger import Ledger
 from jaxgd.loop import checked_keep
 from jaxgd.minimize import check_host_options, checked_engine
+from jaxgd.packing import packing_of
 from jaxgd.problem import Inputs, Problem, pose
 from jaxgd.progress import Bar
 from jaxgd.races import Halving, Rediscovered
 from jaxgd.record import NOTHING, Record, checked_record
 from jaxgd.refusal import described, refuse_tracers
-from jaxgd.rules import canonical_rule
+from jaxgd.rules import canonical_rule, treats_entries_alike
 from jaxgd.runs import Runs
 from jaxgd.signals import Interruption, catching_interrupts
 from jaxgd.status import RunFailed, Status
@@ -107,6 +108,8 @@ def _job(loss: Any, runs: Spread, options: Options) -> ManyJob:
         key=runs.key,
     )
     rule = canonical_rule(runs.rule)
+    if treats_entries_alike(rule):
+        problem = dataclasses.replace(problem, packing=packing_of(x))
     stop = checked_stop(options.stop, stochastic=problem.stochastic)
     lanes = None if options.lanes is None else as_count(options.lanes, "lanes", at_least=1)
     job = ManyJob(

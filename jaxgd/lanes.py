@@ -14,7 +14,17 @@ from jaxgd.pytree import pytree
 from jaxgd.record import Record, Row
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
-from jaxgd.walk import End, Walk, is_clean, recalled, set_out, stride_from, taint_of, walk_from
+from jaxgd.walk import (
+    End,
+    Walk,
+    is_clean,
+    recalled,
+    seen_at,
+    set_out,
+    stride_from,
+    taint_of,
+    walk_from,
+)
 
 PAUSED = -2
 """A status of the device's only: the run waits at a step for the host to say whether it goes on."""
@@ -114,7 +124,8 @@ class Form:
     def begin(self, start: list[Any], own: list[Any], run: Any, shared: Any) -> Lane:
         """A lane at the start of a run."""
         descent = self.descent(own, shared, run)
-        walk = set_out(descent, self.start(start, shared), with_norm=False)
+        keeps_norm = self.strides and self.keep == "last"
+        walk = set_out(descent, self.start(start, shared), with_norm=keeps_norm)
         if self.strides:
             first, _ = descent.evaluate(walk.carry)
             origin = walk.carry if self.keep == "best" else None
@@ -145,6 +156,7 @@ class Form:
             stride if self.strides else None,
             lambda own, evaluated: taint_of(of(own), self.keep, evaluated),
             lambda own, carry, evaluated: is_clean(of(own), carry, evaluated),
+            lambda own, carry, evaluated: seen_at(of(own), carry, evaluated),
             self.stops,
         )
 
@@ -153,7 +165,8 @@ class Form:
 
         def one(lane: Lane) -> Row:
             descent = self.descent(lane.own, shared, lane.run)
-            row = descent.observe(lane.walk.carry, *descent.evaluate(lane.walk.carry))
+            like = descent.evaluation(lane.walk.carry)
+            row = descent.observe(lane.walk.carry, *jax.tree.map(jnp.empty_like, like))
             loss = row.loss if self.record.loss else None
             norm = row.grad_norm if self.record.grad_norm else None
             return Row(loss, norm, None, row.params)
@@ -174,15 +187,18 @@ class Form:
             x, at_step = tree.where(out_of_steps, (walk.carry.x, steps), (x, at_step))
             by_row &= ~out_of_steps
         # As the loss, the norm is that of the last row; before any row there is none.
-        _, grads = problem.evaluate(kept.x, descent.inputs, kept.step)
-        norm = tree.max_norm(problem.projected(kept.x, grads, descent.inputs))
+        norm = kept.grad_norm
+        if norm is None:
+            _, grads = problem.evaluate(kept.x, descent.inputs, kept.step)
+            norm = tree.max_norm(problem.projected(kept.x, grads, descent.inputs))
         norm = jnp.where((steps > 0) | by_row, norm, jnp.nan)
-        aux = problem.call(x, descent.inputs, at_step)[1] if problem.has_aux else None
+        aux = problem.aux(x, descent.inputs, at_step)
         aux = jax.tree.map(lambda a: jax.random.key_data(a) if tree.is_key(a) else a, aux)
         saved = None
         if self.pauses:
             saved = dataclasses.replace(walk, status=jnp.full((), Status.RUNNING, jnp.int32))
         counts = (at_step, steps, status, steps + by_row.astype(jnp.int32))
+        x = problem.unpacked(x)
         return Finished(lane.run, x, walk.first, kept.loss, norm, aux, *counts, saved)
 
 

@@ -24,7 +24,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._record, self._rows = record, rows
         self.outcomes: Finished = jax.tree.map(lambda leaf: _unknown(count, leaf), like)
-        self.film: Row | None = None
+        self._film: Row | None = None
+        self._known: Any = np.zeros(count, np.int64)
         self.done = 0
         """Runs that have ended."""
         self.lowest = np.inf
@@ -33,7 +34,8 @@ class Ledger:
     def copy(self) -> "Ledger":
         """What is known now, in arrays of its own."""
         same = copy.copy(self)
-        same.outcomes, same.film = jax.tree.map(np.copy, (self.outcomes, self.film))
+        mine = (self.outcomes, self._known, self._film)  # never more rows known than are there
+        same.outcomes, same._known, same._film = jax.tree.map(np.copy, mine)
         same.end(same.outcomes.status == PAUSED, Status.RUNNING)
         return same
 
@@ -56,22 +58,35 @@ class Ledger:
     def absorb_film(self, film: Film, chunks: int) -> None:
         """Take in the recorded rows of a call's first `chunks` chunks."""
         with self._lock:
-            if self.film is None:
-                count = len(self.outcomes.run)
-                self.film = jax.tree.map(
-                    lambda leaf: _unknown(count, leaf[0, 0, :1], self._rows), film.rows
+            if self._film is None:
+                room = self._rows, len(self._known)
+                self._film = jax.tree.map(
+                    lambda leaf: np.empty((*room, *leaf.shape[3:]), leaf.dtype), film.rows
                 )
         marks = (film.run, film.first, film.count)
         run, first, made = (np.asarray(mark)[:chunks] for mark in marks)
-        pairs = zip(jax.tree.leaves(self.film), jax.tree.leaves(film.rows), strict=True)
+        pairs = zip(jax.tree.leaves(self._film), jax.tree.leaves(film.rows), strict=True)
         leaves = [(mine, np.asarray(theirs)) for mine, theirs in pairs]
         for some in _in_step(run, first, made):
             for lanes in _groups(first[some.start], made[some.start]):
                 marks = tuple(mark[some.start][lanes] for mark in (run, first, made))
-                length = made[some.start, 0] if some.stop > some.start + 1 else None
                 for mine, theirs in leaves:
-                    rows = np.concatenate(theirs[some, :length])[:, lanes].swapaxes(0, 1)
-                    _copy_rows(mine, rows, marks, some.stop - some.start, self._record.every)
+                    _copy_rows(mine, theirs[some][:, :, lanes], marks, self._record.every)
+                self._known[marks[0]] = (first + made)[some.stop - 1][lanes]
+
+    def history(self) -> Row | None:
+        """The rows of all runs, (runs, rows, ...) each: NaN where a run has none, or none yet."""
+        if self._film is None:
+            return None
+        known = -(-self._known // self._record.every)
+        late: Any = np.arange(self._rows)[:, None] >= known
+
+        def one(leaf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            leaf[late] = np.nan
+            return leaf.swapaxes(0, 1)
+
+        rows: Row = jax.tree.map(one, self._film)
+        return rows
 
     def status(self, runs: Any) -> np.ndarray[Any, Any]:
         """The statuses of some runs."""
@@ -83,9 +98,9 @@ class Ledger:
         self.outcomes.status[runs] = status
 
 
-def _unknown(count: int, leaf: Any, *more: int) -> np.ndarray[Any, Any]:
+def _unknown(count: int, leaf: Any) -> np.ndarray[Any, Any]:
     """Room for the values of all runs: NaN until they are known, or 0 where there is no NaN."""
-    shape = (count, *more, *leaf.shape[1:])
+    shape = (count, *leaf.shape[1:])
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return np.full(shape, np.nan, leaf.dtype)
     return np.zeros(shape, leaf.dtype)
@@ -118,24 +133,33 @@ def _groups(first: np.ndarray[Any, Any], made: np.ndarray[Any, Any]) -> list[Any
     return [busy[group == i] for i in range(len(values))]
 
 
-def _copy_rows(mine: Any, rows: Any, marks: tuple[Any, ...], chunks: int, every: int) -> None:
-    """Take the recorded ones of some lanes' rows, (lanes, rows, ...).
+def _copy_rows(mine: Any, rows: Any, marks: tuple[Any, ...], every: int) -> None:
+    """Take the recorded ones of some lanes' rows, (chunks, rows, lanes, ...).
 
     Args:
-      mine: where to, (runs, rows, ...).
-      rows: all of them.
-      marks: of each lane its run, the step of its first row, and how many of a chunk are valid.
-      chunks: how many chunks the rows are of.
+      mine: where to, (rows, runs, ...): what comes together lies together.
+      rows: of chunks that follow one another; of one, if not all lanes are at the same step.
+      marks: of each lane its run, the step of its first row, and how many rows of a chunk are
+        valid.
       every: steps from one recorded row to the next.
     """
     run, first, made = marks
     if np.ptp(first) == 0 and np.ptp(made) == 0:  # much faster than to index each row
         skipped = int(-first[0] % every)
-        some = rows[:, skipped : chunks * int(made[0]) : every]
-        at = (int(first[0]) + skipped) // every
-        mine[run, at : at + some.shape[1]] = some
+        at, some = (int(first[0]) + skipped) // every, rows[:, : int(made[0])]
+        if every > 1 or len(rows) == 1:
+            some = some.reshape(-1, *some.shape[2:])[None, skipped::every]
+        room = mine[at : at + some.shape[0] * some.shape[1]]
+        room.reshape(*some.shape[:2], *room.shape[1:])[:, :, _places(run)] = some
         return
-    step = first[:, None] + np.arange(rows.shape[1])
-    valid = (step < (first + made)[:, None]) & (step % every == 0)
-    runs = np.broadcast_to(run[:, None], valid.shape)
-    mine[runs[valid], step[valid] // every] = rows[valid]
+    step = first + np.arange(rows.shape[1])[:, None]
+    valid = (step < first + made) & (step % every == 0)
+    runs = np.broadcast_to(run, valid.shape)
+    mine[step[valid] // every, runs[valid]] = rows[0][valid]
+
+
+def _places(run: Any) -> Any:
+    """Runs as a slice, where they are a sequence of equal steps."""
+    if len(run) < 2 or run[1] <= run[0] or np.any(np.diff(run) != run[1] - run[0]):
+        return run
+    return slice(int(run[0]), int(run[-1]) + 1, int(run[1] - run[0]))

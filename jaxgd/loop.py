@@ -61,6 +61,14 @@ class Descent:
         """The loss and the gradients at the iterate."""
         return self.problem.evaluate(carry.x, self.inputs, carry.step)
 
+    def evaluation(self, carry: Carry) -> tuple[Any, PyTree]:
+        """The shapes of the loss and the gradients; the loss is not traced for it again."""
+        dtype = self.problem.loss_dtype
+        if dtype is None:
+            dtype = jax.eval_shape(self.evaluate, carry)[0].dtype
+        form: Any = jax.ShapeDtypeStruct
+        return form((), dtype), jax.tree.map(lambda leaf: form(leaf.shape, leaf.dtype), carry.x)
+
     def observe(self, carry: Carry, loss: jax.Array, grads: PyTree) -> Row:
         """The row of the iterate: what its tests and its history need."""
         needs_norm = self.record.grad_norm or self.stop.gtol is not None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import chex
+import jax
 import numpy as np
 
 from jaxgd.bounds import checked_bounds
@@ -13,11 +14,12 @@ from jaxgd.driver import Job, program_for
 from jaxgd.engines import Cpu, Engine, Plain
 from jaxgd.journal import Journal
 from jaxgd.loop import checked_keep
+from jaxgd.packing import packing_of
 from jaxgd.problem import pose
 from jaxgd.record import Record, checked_record
 from jaxgd.refusal import described, refuse_tracers
 from jaxgd.result import Result
-from jaxgd.rules import canonical_rule, learning_rate_of, name_of
+from jaxgd.rules import canonical_rule, learning_rate_of, name_of, treats_entries_alike
 from jaxgd.run import Run, State, Watch
 from jaxgd.signals import catching_interrupts
 from jaxgd.status import RunFailed, Status
@@ -107,12 +109,15 @@ def minimize(
         _check_state(state, max_steps)
         key = state.key if key is None else key
     problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
-    if state is not None and bounds is not None:
-        checked_bounds(bounds, params, state.carry.x)
     stop = checked_stop(stop, stochastic=problem.stochastic)
     keep = checked_keep(keep, stochastic=problem.stochastic)
     record = checked_record(record)
     rule, engine = canonical_rule(rule), checked_engine(engine)
+    if treats_entries_alike(rule):
+        problem = dataclasses.replace(problem, packing=packing_of(x))
+        x, inputs = problem.packed(x), problem.with_bounds_packed(inputs)
+    if state is not None and bounds is not None and _shapes(state.carry.x) == _shapes(x):
+        checked_bounds(bounds, params, problem.unpacked(state.carry.x))
     if state is not None and state.rule != name_of(rule):
         raise ValueError(
             f"state belongs to another run: one of {state.rule}, got the rule {name_of(rule)}"
@@ -130,6 +135,10 @@ def minimize(
     if throw and Status(int(result.status)).failed:
         raise RunFailed(result.message, result)
     return result
+
+
+def _shapes(tree: PyTree) -> list[tuple[int, ...]]:
+    return [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 def _check_state(state: Any, max_steps: int) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_number
+from jaxgd.packing import Packing
 from jaxgd.pytree import pytree
 from jaxgd.refusal import described, refuse_tracers, untraceable
 from jaxgd.tree import (
@@ -52,15 +54,50 @@ class Problem:
     has_aux: bool
     stochastic: bool
     bounded: bool
+    packing: Packing | None = None
+    """How `x` is packed; None if it is as the user has it."""
+    loss_dtype: Any = None
+    """None before the loss has been traced."""
+    apart: bool = False
+    """Whether the loss is computed apart from its gradient."""
 
     def value(self, x: PyTree, inputs: Inputs, step: Any) -> jax.Array:
         """The loss at the optimised leaves `x`."""
-        return self.call(x, inputs, step)[0]
+        return self.call(self.unpacked(x), inputs, step)[0]
+
+    def aux(self, x: PyTree, inputs: Inputs, step: Any) -> Any:
+        """What the loss returns besides, or None."""
+        return self.call(self.unpacked(x), inputs, step)[1] if self.has_aux else None
 
     def evaluate(self, x: PyTree, inputs: Inputs, step: Any) -> tuple[jax.Array, PyTree]:
         """The loss and its direction of steepest ascent, which is conj(jax.grad) if complex."""
-        value, grads = jax.value_and_grad(self.value)(x, inputs, step)
-        return value, jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
+
+        def value(whole: PyTree) -> jax.Array:
+            return self.call(whole, inputs, step)[0]
+
+        whole = self.unpacked(x)
+        if self.apart:
+            again: PyTree = lax.optimization_barrier(whole)  # type: ignore[no-untyped-call]
+            loss, grads = value(again), jax.grad(value)(whole)
+        else:
+            loss, grads = jax.value_and_grad(value)(whole)
+        grads = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
+        return loss, self.packed(grads)
+
+    def packed(self, x: PyTree) -> PyTree:
+        """The optimised leaves as runs have them."""
+        return x if self.packing is None else self.packing.pack(x)
+
+    def with_bounds_packed(self, inputs: Inputs) -> Inputs:
+        """The inputs with their bounds in the form of `x`."""
+        if self.packing is None or not self.bounded:
+            return inputs
+        lower, upper = map(self.packing.pack_numbers, (inputs.lower, inputs.upper))
+        return dataclasses.replace(inputs, lower=lower, upper=upper)
+
+    def unpacked(self, x: PyTree) -> PyTree:
+        """The optimised leaves as the user has them."""
+        return x if self.packing is None else self.packing.unpack(x)
 
     def clip(self, x: PyTree, inputs: Inputs) -> PyTree:
         """`x` inside the bounds."""
@@ -95,7 +132,9 @@ class Problem:
         """
         from jax.extend import core  # slow to import: it brings Pallas
 
-        closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(x, inputs, np.int32(0))
+        closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(
+            self.unpacked(x), inputs, np.int32(0)
+        )
         refuse_tracers("the loss, by its closure,", closed.consts)
         function, treedef = core.jaxpr_as_fun(closed), jax.tree.structure(shapes)
 
@@ -104,7 +143,8 @@ class Problem:
             value, aux = jax.tree.unflatten(treedef, outs)
             return jnp.asarray(value), aux  # a constant loss comes back as a number
 
-        return dataclasses.replace(self, call=call, params=NO_LEAVES, args=NO_LEAVES), closed
+        known = {"loss_dtype": closed.out_avals[0].dtype, "params": NO_LEAVES, "args": NO_LEAVES}
+        return dataclasses.replace(self, call=call, **known), closed
 
 
 def pose(

@@ -16,7 +16,7 @@ from jaxgd.loop import Carry
 from jaxgd.problem import Problem
 from jaxgd.progress import Bar
 from jaxgd.pytree import pytree, static
-from jaxgd.record import NOTHING
+from jaxgd.record import NOTHING, History
 from jaxgd.result import Result
 from jaxgd.schedules import rate_at
 from jaxgd.signals import Interruption
@@ -177,7 +177,7 @@ class Run:
             x, at_step = final.x, good
         loss, norm, aux = self._look(x, seen, at_step)
         return Result(
-            params=self.problem.params.merge(_arrays(x), self.numbers.inputs.held),
+            params=self.problem.params.merge(self._leaves(x), self.numbers.inputs.held),
             loss=loss,
             grad_norm=norm,
             aux=aux,
@@ -185,10 +185,20 @@ class Run:
             steps=np.int32(steps),
             status=np.int32(status),
             evaluations=np.int32(evaluations),
-            history=journal.history(),
+            history=self._history(journal),
             state=State(final, best, self.numbers.inputs.key, self.rule),
             engine=self.program.engine,
         )
+
+    def _leaves(self, x: PyTree) -> list[jax.Array]:
+        leaves: list[jax.Array] = jax.device_put(jax.tree.leaves(self.problem.unpacked(x)))
+        return leaves
+
+    def _history(self, journal: Journal) -> History | None:
+        history = journal.history()
+        if history is None or history.params is None:
+            return history
+        return dataclasses.replace(history, params=self.problem.unpacked(history.params))
 
     def _best(
         self, caller: Caller, run: Ongoing, report: Report, seen: Seen | None, final: Carry
@@ -206,17 +216,13 @@ class Run:
         known = seen.grad_norm is not None
         if look is None or (known and not self.problem.has_aux):
             return seen.loss, seen.grad_norm, None
-        (_, norm, aux), late = look(x, np.int32(step), self.numbers.inputs)
+        (norm, aux), late = look(x, np.int32(step), self.numbers.inputs)
         self.compile_seconds += late
         return seen.loss, seen.grad_norm if known else np.asarray(norm)[()], aux
 
 
 _NAN = np.asarray(np.nan, np.float32)[()]
 """The loss of a stochastic run that has made no step."""
-
-
-def _arrays(x: PyTree) -> list[jax.Array]:
-    return [jax.numpy.asarray(leaf) for leaf in jax.tree.leaves(x)]
 
 
 def _adapted(carry: Carry, fresh: Carry) -> Carry:

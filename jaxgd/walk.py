@@ -57,7 +57,7 @@ class End:
 def set_out(descent: Descent, x: PyTree, *, with_norm: bool) -> Walk:
     """A run at its start `x`."""
     carry = jax.tree.map(jnp.asarray, descent.begin(x))
-    loss, grads = jax.eval_shape(descent.evaluate, carry)
+    loss, grads = descent.evaluation(carry)
     nan, norm = jnp.full((), jnp.nan, loss.dtype), None
     if with_norm:
         norm = jnp.full((), jnp.nan, jax.eval_shape(tree.max_norm, grads).dtype)
@@ -155,16 +155,30 @@ def is_clean(descent: Descent, carry: Carry, evaluated: tuple[jax.Array, PyTree]
     return clean
 
 
+def seen_at(descent: Descent, carry: Carry, evaluated: tuple[jax.Array, PyTree]) -> Kept:
+    """An iterate and what was evaluated there, with the gradient norm."""
+    loss, grads = evaluated
+    norm = tree.max_norm(descent.problem.projected(carry.x, grads, descent.inputs))
+    return Kept(carry.x, loss, norm, carry.step)
+
+
 def recalled(descent: Descent, walk: Walk) -> Kept:
-    """The kept iterate, made again from the origin by the same steps."""
+    """The kept iterate, made again from the origin by the same steps, with the gradient norm."""
     assert walk.origin is not None
     kept = walk.kept
 
-    def step(carry: Carry) -> Carry:
-        return descent.update(carry, *descent.evaluate(carry), carry.tally)
+    def step(s: tuple[Carry, Any, Any]) -> tuple[Carry, Any, Any]:
+        carry, _, _ = s
+        evaluated = descent.evaluate(carry)
+        there = carry.step >= kept.step
+        after = tree.where(there, carry, descent.update(carry, *evaluated, carry.tally))
+        return after, seen_at(descent, carry, evaluated).grad_norm, there
 
-    carry = lax.while_loop(lambda c: c.step < kept.step, step, walk.origin)
-    return dataclasses.replace(kept, x=carry.x)
+    _, grads = descent.evaluation(walk.origin)
+    nothing = jnp.zeros((), jax.eval_shape(tree.max_norm, grads).dtype)
+    start = (walk.origin, nothing, jnp.bool_(False))
+    carry, norm, _ = lax.while_loop(lambda s: ~s[2], step, start)
+    return dataclasses.replace(kept, x=carry.x, grad_norm=norm)
 
 
 def _judged(

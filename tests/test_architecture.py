@@ -30,6 +30,7 @@ FLOORS = {
     "minima": 3.0,
     "grid": 3.0,
     "races": 3.0,
+    "packing": 3.0,
     "problem": 3.1,
     "result": 3.1,
     "axes": 3.1,

@@ -2,7 +2,7 @@
 
 from jaxgd.engines.base import SUSPECT, Engine, Goal, Ongoing, Output, Sizes, ongoing_from
 from jaxgd.engines.choose import with_engine
-from jaxgd.engines.cost import work_of
+from jaxgd.engines.cost import is_streamed, work_of
 from jaxgd.engines.cpu import Cpu
 from jaxgd.engines.layout import gains
 from jaxgd.engines.march import LaneSizes, Load, Pieces, march
@@ -22,6 +22,7 @@ __all__ = [
     "Plain",
     "Sizes",
     "gains",
+    "is_streamed",
     "march",
     "ongoing_from",
     "stride",

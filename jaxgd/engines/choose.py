@@ -27,7 +27,7 @@ def with_engine(
       make: compiles; `why` says, for the result, why another engine than the wanted one runs.
       wanted: None for the fastest.
       platform: of the device.
-      jaxpr: of the loss.
+      jaxpr: of the loss; None if it has been looked at before.
       many: whether it is called for a block of lanes.
     """
     engine = wanted or (Cpu() if platform == "cpu" else Plain())
@@ -36,7 +36,8 @@ def with_engine(
     try:
         if platform != "cpu":
             raise RefusedError(f"it is for one CPU, and this is {platform}")
-        refuse(jaxpr, many=many)
+        if jaxpr is not None:
+            refuse(jaxpr, many=many)
         return make(engine, "")
     except RefusedError as error:
         why = str(error)

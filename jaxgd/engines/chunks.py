@@ -256,7 +256,7 @@ def _with_best(run: Ongoing, rows: Row, valid: jax.Array) -> Ongoing:
 
 
 def _shapes(descent: Descent, carry: Carry) -> Row:
-    row = jax.eval_shape(lambda c: descent.observe(c, *descent.evaluate(c)), carry)
+    row = jax.eval_shape(descent.observe, carry, *descent.evaluation(carry))
     return _scalars(row)
 
 

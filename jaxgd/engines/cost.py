@@ -26,6 +26,22 @@ def primitives(jaxpr: Any) -> set[str]:
     return {eqn.primitive.name for eqn in equations(jaxpr)}
 
 
+STREAM = 2**20
+"""Entries of an array that comes from memory each time."""
+
+
+def is_streamed(jaxpr: Any) -> bool:
+    """Whether a loss is little more than a pass over large arrays.
+
+    XLA:CPU sums what its gradient needs too in one thread, entry by entry; computed a second time,
+    apart, it is summed in several, several entries at once.
+    """
+    sizes = [getattr(var.aval, "size", 0) for var in jaxpr.invars]
+    work = work_of(jaxpr)
+    heavy = primitives(jaxpr) & {"dot_general", "conv_general_dilated", "while", "scan", "sort"}
+    return not heavy and max(sizes, default=0) >= STREAM and work <= 32 * sum(sizes)
+
+
 def _inner(eqn: Any) -> list[Any]:
     """The jaxprs that an equation calls or loops over."""
     from jax.extend import core  # slow to import: it brings Pallas

@@ -15,7 +15,7 @@ from jaxgd.loop import Carry
 from jaxgd.record import Row, blank, write
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
-from jaxgd.walk import End, Walk
+from jaxgd.walk import End, Kept, Walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Pieces:
     """NaN if what was evaluated is not finite, as far as nothing that is left will tell."""
     clean: Callable[[Any, Carry, Any], jax.Array]
     """Whether all that is left, and what was evaluated there, is finite."""
+    seen: Callable[[Any, Carry, Any], Kept]
+    """An iterate and what was evaluated there, as what is kept of a run."""
     stops: bool
     """Whether strides stop by themselves; else no more of them may be made than are left."""
 

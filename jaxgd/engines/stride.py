@@ -13,10 +13,10 @@ import numpy as np
 from jax import lax
 
 from jaxgd import tree
-from jaxgd.engines.march import LaneSizes, Pieces, Step, most_left
-from jaxgd.record import Row, blank
+from jaxgd.engines.march import LaneSizes, Pieces, Step, most_left, recorded
+from jaxgd.record import Row, blank, write
 from jaxgd.status import Status
-from jaxgd.walk import End, Kept, Walk
+from jaxgd.walk import End, Walk
 
 SPAN = 8
 """Steps from one note of where the lowest loss was to the next. What is done again to get there is
@@ -32,20 +32,27 @@ def stride(
     length = jnp.clip(_length(pieces, walks, end), 0, sizes.chunk)
     film = blank(rows, sizes.chunk + 1)
     walks, film, clean = _strides(pieces, whole, before, length, film)
-    evaluated = whole.evaluate(walks.carry)
-    clean &= jax.vmap(pieces.clean)(own, walks.carry, evaluated)
-    suspicious = jnp.any(running & ~(clean & jnp.isfinite(walks.first)))
-    if walks.origin is None:
-        last = Kept(walks.carry.x, evaluated[0], None, walks.carry.step)
-        kept = jax.vmap(tree.where)(running, last, walks.kept)
-        walks = dataclasses.replace(walks, kept=kept)
-    # What was not finite is looked for from the beginning, the row at the end included; a run of
-    # which the row at the end is the last one gets it from a whole step as well.
-    last_row = running & (walks.status == Status.RUNNING) & (walks.carry.step >= end.steps)
-    start = jax.tree.map(lambda a, b: jnp.where(suspicious, a, b), before, walks)
-    first = jnp.where(suspicious, 0, length)
-    more = suspicious | jnp.any(last_row)
-    _, walks, film = whole.repeat(first, jnp.where(more, length + 1, first), start, film)
+
+    # A whole step where the strides have led to. Of a run that is there at its last row it counts;
+    # of the others it says whether all was finite. If not, what was not is looked for from the
+    # beginning, by whole steps. One loop makes both, since each evaluation is compiled anew.
+    def look(s: Any) -> Any:
+        i, looking, walks, film = s
+        evaluated = whole.evaluate(walks.carry)
+        stepped, row = jax.vmap(pieces.walk)(own, walks, evaluated)
+        finite = clean & jax.vmap(pieces.clean)(own, walks.carry, evaluated)
+        suspicious = looking & jnp.any(running & ~(finite & jnp.isfinite(walks.first)))
+        at_end = running & (walks.status == Status.RUNNING) & (walks.carry.step >= end.steps)
+        if walks.origin is None:
+            last = jax.vmap(pieces.seen)(own, walks.carry, evaluated)
+            walks = dataclasses.replace(walks, kept=jax.vmap(tree.where)(running, last, walks.kept))
+        walks = jax.vmap(tree.where)(at_end | ~looking, stepped, walks)
+        walks = jax.tree.map(lambda a, b: jnp.where(suspicious, a, b), before, walks)
+        i = jnp.where(suspicious, 0, i + 1)
+        return i, jnp.bool_(False), whole.lay(walks), write(film, s[0], recorded(row, rows))
+
+    start = (length, jnp.bool_(True), walks, film)
+    _, _, walks, film = lax.while_loop(lambda s: s[0] <= length, look, start)
     return _with_origin(before, walks), film
 
 

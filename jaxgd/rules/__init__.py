@@ -47,6 +47,15 @@ TRANSFORMS: dict[str, type] = {
     cls.__name__: cls for cls in (ClipByGlobalNorm, ClipByValue, WeightDecay)
 }
 
+
+def treats_entries_alike(rule: object) -> bool:
+    """Whether a rule does not mind in which arrays the entries of the params are."""
+    parts = (*rule.transforms, rule.rule) if isinstance(rule, Chain) else (rule,)
+    return all(type(part) in _OF_ENTRIES for part in parts)
+
+
+_OF_ENTRIES = {*RULES.values(), *TRANSFORMS.values()}
+
 __all__ = [
     "RULES",
     "TRANSFORMS",
@@ -76,4 +85,5 @@ __all__ = [
     "learning_rate_of",
     "name_of",
     "rates_from",
+    "treats_entries_alike",
 ]
