@@ -1,5 +1,6 @@
 """The layout in which XLA:CPU vectorises over lanes, and where to ask for one."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -8,10 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxgd.engines.cost import primitives
+from jaxgd.engines.sine import cosine, sine
 from jaxgd.tree import PyTree
 
 _PARTS = {
@@ -42,6 +45,7 @@ def laid(tree: PyTree, *, lanes_last: bool) -> PyTree:
     return jax.tree.map(one, tree)
 
 
+_VECTOR_FORMS = {"sin": sine, "cos": cosine}
 _FOLDS = {
     "reduce_sum": lax.add,
     "reduce_max": lax.max,
@@ -53,14 +57,24 @@ MOST_UNROLLED = 64
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"}
 
 
-def laid_for_reductions(function: Callable[..., Any], lanes: int, *args: PyTree) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How what lanes evaluate is written."""
+
+    lanes: int
+    """Arrays with a first axis of that length are taken for arrays of lanes."""
+    approximate: bool
+    """Whether functions may be replaced that do not vectorise, by such as are NaN far from 0."""
+
+
+def laid_for_reductions(function: Callable[..., Any], manner: Manner, *args: PyTree) -> Any:
     """`function(*args)`, with what is reduced laid out before, its lanes last in memory.
 
     A reduction that is fused with what makes its operand runs one entry after another.
 
     Args:
       function: of lanes, such as a vmapped one.
-      lanes: how many: arrays with a first axis of that length are taken for arrays of lanes.
+      manner: how it is written.
       args: what it is called with.
     """
     leaves, treedef = jax.tree.flatten(args)
@@ -69,11 +83,11 @@ def laid_for_reductions(function: Callable[..., Any], lanes: int, *args: PyTree)
         return function(*jax.tree.unflatten(treedef, leaves))
 
     closed, result = jax.make_jaxpr(flat, return_shape=True)(*leaves)
-    outputs = _evaluated(closed.jaxpr, closed.consts, leaves, lanes)
+    outputs = _evaluated(closed.jaxpr, closed.consts, leaves, manner)
     return jax.tree.unflatten(jax.tree.structure(result), outputs)
 
 
-def _evaluated(jaxpr: Any, consts: Any, args: Any, lanes: int) -> list[Any]:
+def _evaluated(jaxpr: Any, consts: Any, args: Any, manner: Manner) -> list[Any]:
     from jax.extend import core  # slow to import: it brings Pallas
 
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
@@ -85,14 +99,14 @@ def _evaluated(jaxpr: Any, consts: Any, args: Any, lanes: int) -> list[Any]:
         values = [read(var) for var in eqn.invars]
         inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit") else None
         if inner is not None:
-            outputs = _evaluated(inner.jaxpr, inner.consts, values, lanes)
+            outputs = _evaluated(inner.jaxpr, inner.consts, values, manner)
         else:
-            outputs = _bound(eqn, values, lanes)
+            outputs = _bound(eqn, values, manner)
         known.update(zip(eqn.outvars, outputs, strict=True))
     return [read(var) for var in jaxpr.outvars]
 
 
-def _bound(eqn: Any, values: list[Any], lanes: int) -> list[Any]:
+def _bound(eqn: Any, values: list[Any], manner: Manner) -> list[Any]:
     """The outputs of an equation that calls nothing."""
     if eqn.primitive.name == "dot_general" and all(v.size for v in values):  # else no additions
         left, right = values
@@ -101,8 +115,10 @@ def _bound(eqn: Any, values: list[Any], lanes: int) -> list[Any]:
     name, params = eqn.primitive.name, eqn.params
     if name in _FOLDS and _is_unrolled(eqn):
         return [_folded(_FOLDS[name], values[0], params["axes"])]
+    if manner.approximate and name in _VECTOR_FORMS and values[0].dtype == np.float32:
+        return [_VECTOR_FORMS[name](values[0])]
     if name in _REDUCTIONS:
-        values = [_laid_if_of_lanes(value, lanes) for value in values]
+        values = [_laid_if_of_lanes(value, manner.lanes) for value in values]
     outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
 

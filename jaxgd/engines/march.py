@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgd.engines.layout import laid, laid_for_reductions
+from jaxgd.engines.layout import Manner, laid, laid_for_reductions
 from jaxgd.loop import Carry
 from jaxgd.record import Row, blank, write
 from jaxgd.status import Status
@@ -150,12 +150,15 @@ class Step:
     sizes: LaneSizes
     rows: Row | None
     carry_of: Callable[[Any], Carry] = operator.attrgetter("carry")
+    approximate: bool = False
+    """Whether an evaluation may be NaN where it is far from 0, since it can be made again."""
 
     def evaluate(self, carry: Carry) -> Any:
         """Loss and gradients of all lanes."""
         evaluate, sizes = jax.vmap(self.evaluation), self.sizes
         if sizes.in_kernel and sizes.lanes_last:
-            evaluated = laid_for_reductions(evaluate, sizes.lanes, self.own, carry)
+            manner = Manner(sizes.lanes, self.approximate)
+            evaluated = laid_for_reductions(evaluate, manner, self.own, carry)
         else:
             evaluated = evaluate(self.own, carry)
         return laid(evaluated, lanes_last=sizes.lanes_last) if sizes.on_cpu else evaluated

@@ -78,7 +78,9 @@ def _strides(
         walk, row = stride(own, walk, evaluated)
         return (walk, taint + pieces.taint(own, evaluated)), row
 
-    step = dataclasses.replace(whole, rest=rest, carry_of=lambda tainted: tainted[0].carry)
+    step = dataclasses.replace(
+        whole, rest=rest, carry_of=lambda tainted: tainted[0].carry, approximate=True
+    )
     tainted = walks, jnp.zeros_like(walks.kept.loss)
     if walks.origin is None:
         _, (walks, taint), film = step.repeat(jnp.int32(0), length, tainted, film)
