@@ -107,8 +107,11 @@ def interleaved(warm: Warm, repetitions: int, longest: float) -> dict[str, Timin
 
 
 def _turn(one: Contender) -> float:
-    """Seconds of a call. Of one that is short the median of some, after one that does not count:
-    the caches are full of what the others did in the meantime."""
+    """Seconds of a call.
+
+    Of one that is short the median of some, after one that does not count: the caches are full of
+    what the others did in the meantime.
+    """
     seconds, _ = one.once()
     if seconds >= SHORT:
         return seconds

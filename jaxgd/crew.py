@@ -154,7 +154,7 @@ class Crew:
     """The workers of a job."""
 
     def __init__(self, block: Block, ledger: Ledger, workers: int) -> None:
-        self._shards = block.shards
+        self._shards, self._lanes = block.shards, block.made.sizes.lanes
         idle = _idle(block)  # of the host: each call copies it
         self._workers = [Worker(block, ledger, idle) for _ in range(workers)]
 
@@ -166,7 +166,7 @@ class Crew:
         The queues are fixed beforehand, so that no result depends on which thread is faster.
         """
         workers = self._workers
-        parts = [runs[i :: len(workers) * self._shards] for i in range(len(workers) * self._shards)]
+        parts = _dealt(runs, len(workers) * self._shards, self._lanes)
         x64 = option("jax_enable_x64")
 
         def work(i: int) -> None:
@@ -179,6 +179,17 @@ class Crew:
             except BaseException:
                 board.halt = Status.INTERRUPTED
                 raise
+
+
+def _dealt(runs: np.ndarray[Any, Any], queues: int, lanes: int) -> list[np.ndarray[Any, Any]]:
+    """The runs in turn for some queues, so that hard ones that lie together are shared out.
+
+    Not one by one: what neighbours record lies together in memory, and threads that write into the
+    same lines of a cache wait for each other.
+    """
+    size = max(1, min(lanes, len(runs) // (4 * queues)))
+    whose = np.arange(len(runs)) // size % queues
+    return [runs[whose == i] for i in range(queues)]
 
 
 def _wait_for(futures: list[Any], board: Board, look: Callable[[], int]) -> None:
