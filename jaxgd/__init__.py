@@ -3,7 +3,9 @@
 from jaxgd import engines, landscapes, starts
 from jaxgd.axes import Axes
 from jaxgd.cache import cache_programs
+from jaxgd.data import Batches
 from jaxgd.descend import descend
+from jaxgd.evaluate import EarlyStop, Evaluate
 from jaxgd.grid import Grid, grid, product
 from jaxgd.many import minimize_many, multistart, sweep
 from jaxgd.minima import Minimum
@@ -57,11 +59,14 @@ __all__ = [
     "Adam",
     "AdamW",
     "Axes",
+    "Batches",
     "ClipByGlobalNorm",
     "ClipByValue",
     "Constant",
     "CosineDecay",
     "CosineRestarts",
+    "EarlyStop",
+    "Evaluate",
     "ExponentialDecay",
     "GradientDescent",
     "Grid",

@@ -11,12 +11,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxgd.advance import advance
-from jaxgd.driver import kept_or_made, option, prepared
+from jaxgd.driver import kept_or_made, prepared
 from jaxgd.engines import Engine, LaneSizes, Load, Plain, gains, with_engine, work_of
+from jaxgd.evaluate import Evaluate
 from jaxgd.grid import Column
 from jaxgd.lanes import Finished, Form, Lane, Orders, Window
 from jaxgd.loop import Descent
 from jaxgd.problem import Inputs, Problem
+from jaxgd.programs import option
 from jaxgd.record import Record
 from jaxgd.rules import is_foreign
 from jaxgd.stop import Stop
@@ -44,6 +46,8 @@ class ManyJob:
     lanes: int | None
     devices: tuple[Any, ...]
     pauses: bool
+    evaluate: Evaluate | None = None
+    """Metrics besides; no program depends on them."""
 
     def values(self) -> tuple[Any, Layout]:
         """All that is traced, for one run, and the layout of the rule."""
@@ -134,7 +138,10 @@ def _compile(
     form, jaxpr = _form(job, values, rule)
     one = _lanes(job, form, 1, shared)
     if job.pauses and any(map(is_key, jax.tree.leaves(one.walk))):
-        raise TypeError("prune cannot be: the rule's state has a random key, which cannot wait")
+        raise TypeError(
+            "prune and record.evaluate cannot be: the rule's state has a random key, which cannot "
+            "wait"
+        )
     load = _load(job, one, [_rows(part, 1) for part in _columns(job)], jaxpr)
 
     def make(engine: Engine, why: str) -> Made:
@@ -198,7 +205,8 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         for leaf, is_mapped in zip(leaves, mapped, strict=True)
     ]
     counts = [len(columns) for columns in _columns(job)]
-    key_is_shared = problem.stochastic and not job.own_keys
+    key_is_shared = inputs.key is not None and not job.own_keys
+    own_order = problem.plan is not None and not problem.plan.shared
 
     def filled(start: list[Any], own: list[Any], shared: Any) -> Any:
         sources = iter(shared), iter(start), iter(own)
@@ -213,6 +221,8 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         _, (numbers, stop, inputs) = filled([None] * counts[0], own, shared)
         if key_is_shared:
             inputs = dataclasses.replace(inputs, key=jax.random.fold_in(inputs.key, run))
+        if own_order:
+            inputs = dataclasses.replace(inputs, data=inputs.data.of_run(run))
         inputs = problem.with_bounds_packed(inputs)
         return Descent(problem, inputs, rule.merge((), numbers), stop, record)
 
@@ -238,12 +248,13 @@ def _bytes(tree: PyTree) -> int:
 def _load(job: ManyJob, one: Lane, start: PyTree, jaxpr: Any) -> Load:
     """What one run asks of the device."""
     scalar = one.walk.kept.loss.dtype.itemsize
-    params = _bytes(one.walk.carry.x) if job.record.params else 0
+    rows = _bytes(one.walk.carry.x) * job.record.params
+    rows += sum(aval.size * aval.dtype.itemsize for aval in jaxpr.out_avals[1:]) * job.record.aux
     return Load(
         job.devices[0].platform,
         work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(one.walk.carry)),
         _bytes(one),
         _bytes(start) + (_bytes(one.walk) if job.pauses else 0),
-        scalar * (job.record.loss + job.record.grad_norm) + params,
+        scalar * (job.record.loss + job.record.grad_norm) + rows,
         gains(jaxpr),
     )

@@ -10,11 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgd.driver import Numbers, Program, is_placed
+from jaxgd.driver import Numbers, Program
 from jaxgd.engines import SUSPECT, Goal, Ongoing, Output, ongoing_from
 from jaxgd.journal import Journal, Report
 from jaxgd.loop import Carry
+from jaxgd.metrics import Readings
+from jaxgd.problem import Inputs
+from jaxgd.programs import is_placed
 from jaxgd.status import Status
+from jaxgd.supply import Supply
 
 CALL_SECONDS = 0.25
 """How long one call of a compiled program should take at most."""
@@ -39,6 +43,10 @@ class Caller:
     eager: bool
     """Read each call before the next is made, and begin with short ones: for callbacks."""
     deadline: float | None = None
+    supply: Supply | None = None
+    """Of data that is read while the run goes on."""
+    readings: Readings | None = None
+    """Of metrics at set steps."""
     compile_seconds: float = 0.0
     """What was compiled only when it was needed."""
 
@@ -52,24 +60,34 @@ class Caller:
         """
         unread: deque[tuple[Output, float]] = deque()
         length, clock, dispatched = self._first_length(), 0.0, False
+        self._take(step, run)
+        self._settle(step, run)
         while True:
-            if step < self.max_steps or not dispatched:
-                until = min(self.max_steps, step + length)
+            until = self._until(step, length)
+            dry = until == step < self.max_steps
+            if until > step or not dispatched:
                 final = self.final_row and until == self.max_steps
-                run, output = self._call(run, Goal.of(until, final=final))
+                run, output = self._call(run, step, Goal.of(until, final=final))
                 unread.append((output, time.perf_counter()))
                 step, dispatched = until, True
+                self._take(step, run)
             ahead = 0 if self.eager or self.program.rate is None else 1
-            if len(unread) <= ahead and step < self.max_steps:
+            if len(unread) <= ahead and step < self.max_steps and not dry:
                 continue
+            if not unread:  # and there is no further batch
+                status: int = Status.STOPPED
+                break
             output, began = unread.popleft()
             report, now = journal.absorb(output), time.perf_counter()
             self._learn(report, now - max(began, clock))
             length, clock = self._next_length(length), now
             if report.status == SUSPECT:
                 unread.clear()  # they did nothing
+                self._settle(step, run, valid=False)
                 run, report = self._decide(run, report, journal)
                 step, dispatched = report.carry_step, report.carry_step < self.max_steps
+                self._take(step, run)
+            self._settle(report.carry_step, run, valid=not report.ended)
             status = self._judge(run, report, between)
             if status != Status.RUNNING:
                 break
@@ -83,12 +101,46 @@ class Caller:
     ) -> int:
         if report.ended:
             return report.status
+        if self.readings is not None and self.readings.enough:
+            return Status.STOPPED
         if not self.final_row and report.carry_step >= self.max_steps:
             return Status.MAX_STEPS
         return between(run, report)
 
-    def _call(self, run: Ongoing, goal: Goal) -> tuple[Ongoing, Output]:
-        return self.program.advance(run, goal, *self.numbers.leaves())
+    def _call(self, run: Ongoing, step: int, goal: Goal) -> tuple[Ongoing, Output]:
+        """Call the program on a run that is at a step."""
+        numbers = dataclasses.replace(self.numbers, inputs=self.inputs_at(step))
+        return self.program.advance(run, goal, *numbers.leaves())
+
+    def inputs_at(self, step: int) -> Inputs:
+        """What the loss is called with at a step, and some steps more."""
+        inputs = self.numbers.inputs
+        if self.supply is None:
+            return inputs
+        return dataclasses.replace(inputs, data=self.supply.feed(step))
+
+    def _until(self, step: int, length: int) -> int:
+        """How far a call may go: where the data at hand ends at the latest."""
+        until = min(self.max_steps, step + length)
+        if self.readings is not None:
+            until = min(until, self.readings.meter.evaluate.due(step))
+        return until if self.supply is None else min(until, self.supply.end_at(step))
+
+    def _take(self, step: int, run: Ongoing) -> None:
+        if self.readings is not None:
+            self.readings.take(step, run.carry.x)
+
+    def _settle(self, step: int, run: Ongoing, *, valid: bool = True) -> None:
+        """Take in the metrics of a call that was read, unless it did not get there."""
+        readings = self.readings
+        if readings is None:
+            return
+        if not valid:
+            readings.waiting.clear()
+        elif (
+            readings.settle(step) and readings.keeps
+        ):  # an EarlyStop has each call read before the next is made
+            readings.kept = jax.tree.map(duplicate, run.carry)
 
     def _first_length(self) -> int:
         return 1 if self.eager or self.program.rate is None else self._longest()
@@ -122,12 +174,12 @@ class Caller:
         run = dataclasses.replace(run, status=np.int32(Status.RUNNING))
         last = at == self.max_steps
         goal = Goal.of(at if last else at + 1, final=last, trusted=True)
-        run, output = self._call(run, goal)
+        run, output = self._call(run, at, goal)
         return run, journal.absorb(output)
 
     def _has_finite_gradient(self, carry: Carry, step: int) -> bool:
         assert self.program.look is not None
-        (norm, _), late = self.program.look(carry.x, np.int32(step), self.numbers.inputs)
+        (norm, _), late = self.program.look(carry.x, np.int32(step), self.inputs_at(step))
         self.compile_seconds += late
         return bool(np.isfinite(norm))
 
@@ -144,20 +196,20 @@ class Caller:
             assert run.best is not None
             source, at = run.best, report.best_step
         while at < step:
-            again, output = self._call(self._copy(source), Goal.of(step, trusted=True))
+            again, output = self._call(self._copy(source), at, Goal.of(step, trusted=True))
             source, at = again.carry, Report.of(output).carry_step
         return source
 
     def last_row(self, carry: Carry, journal: Journal) -> Report:
         """Evaluate the row of an iterate, without another step; the carry stays as it is."""
         at = int(carry.step)
-        _, output = self._call(self._copy(carry), Goal.of(at, final=True))
+        _, output = self._call(self._copy(carry), at, Goal.of(at, final=True))
         if Report.of(output).status != SUSPECT:
             return journal.absorb(output)
         return self._row_of(carry, at, journal, bad=not self._has_finite_gradient(carry, at))
 
     def _row_of(self, carry: Carry, step: int, journal: Journal, *, bad: bool = False) -> Report:
-        _, output = self._call(self._copy(carry), Goal.of(step, final=True, trusted=True))
+        _, output = self._call(self._copy(carry), step, Goal.of(step, final=True, trusted=True))
         return journal.absorb(output, bad=bad)
 
     def _copy(self, carry: Carry) -> Ongoing:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxgd.crew import Board, Crew, Leg
 from jaxgd.lanes import PAUSED
 from jaxgd.ledger import Ledger
 from jaxgd.minima import cluster
+from jaxgd.panel import Panel
 from jaxgd.progress import Bar
 from jaxgd.races import Halving, Rediscovered
 from jaxgd.runs import RTOL, Scale, points, succeeded
@@ -44,6 +46,10 @@ class Course:
     enough: Rediscovered | None
     scale: Callable[[], Scale]
     """Typical sizes of loss and params, from the runs that have ended."""
+    panel: Panel | None = None
+    """Of metrics at set steps."""
+    starts: Callable[[Any], Any] = lambda runs: runs
+    """The starts of some runs, as runs have them."""
     log: list[str] = dataclasses.field(default_factory=list)
 
     def follow(self, attention: Attention) -> None:
@@ -80,23 +86,46 @@ class Course:
 
     def _go_together(self, runs: Any, board: Board, look: Callable[[], int]) -> None:
         """Bring runs to their end, and at the steps of a choice leave some behind."""
-        every = self.max_steps if self.prune is None else self.prune.every
-        choices = range(every, self.max_steps, max(every, 1))
-        for step in choices:
-            leg = Leg(End(np.int32(step), np.int32(step)), PAUSED, resumed=step > every)
+        if self.panel is not None:
+            self.panel.take(0, runs, self.starts(runs), self.ledger)
+        stations, resumed = self._stations(), False
+        for step in stations:
+            leg = Leg(End(np.int32(step), np.int32(step)), PAUSED, resumed)
             self.crew.go(runs, leg, board, look)
             if board.halt:
                 return
-            runs = self._chosen(runs, step)
+            runs, resumed = self._who_go_on(runs, step), True
         rows = self.max_steps + self.final_row
         end = End(np.int32(self.max_steps), np.int32(rows))
-        leg = Leg(end, Status.MAX_STEPS, resumed=len(choices) > 0)
-        self.crew.go(runs, leg, board, look)
+        self.crew.go(runs, Leg(end, Status.MAX_STEPS, resumed), board, look)
+        if self.panel is not None and not self.max_steps % self.panel.every:
+            ends = self.ledger.outcomes
+            last = (ends.status[runs] == Status.MAX_STEPS) & (ends.at_step[runs] == self.max_steps)
+            x = jax.vmap(self.panel.packed)(jax.tree.map(lambda leaf: leaf[runs[last]], ends.x))
+            self.panel.take(self.max_steps, runs[last], x, self.ledger)
 
-    def _chosen(self, runs: np.ndarray[Any, Any], step: int) -> np.ndarray[Any, Any]:
-        """The best of the runs that have not ended; the others are pruned."""
-        assert self.prune is not None
+    def _stations(self) -> list[int]:
+        """The steps at which runs wait for each other."""
+        every = [part.every for part in (self.prune, self.panel) if part is not None]
+        return sorted({step for e in every for step in range(e, self.max_steps, e)})
+
+    def _who_go_on(self, runs: Any, step: int) -> Any:
+        """The runs that have not ended, and that no metric and no choice ends here."""
         waiting = runs[self.ledger.status(runs) == PAUSED]
+        if self.panel is not None and not step % self.panel.every:
+            there = self.ledger.outcomes.saved.carry.x
+            x = jax.tree.map(lambda leaf: leaf[waiting], there)
+            late = self.panel.take(step, waiting, x, self.ledger)
+            self.ledger.end(late, Status.STOPPED)
+            self.ledger.done += len(late)
+            waiting = np.setdiff1d(waiting, late)
+        if self.prune is not None and not step % self.prune.every:
+            waiting = self._chosen(waiting, step)
+        return waiting
+
+    def _chosen(self, waiting: np.ndarray[Any, Any], step: int) -> np.ndarray[Any, Any]:
+        """The best of some runs; the others are pruned."""
+        assert self.prune is not None
         order = np.argsort(self.ledger.outcomes.loss[waiting], kind="stable")
         stay = math.ceil(round(self.prune.keep * len(waiting), 6))
         self.ledger.end(waiting[order[stay:]], Status.PRUNED)

@@ -12,10 +12,10 @@ import numpy as np
 
 from jaxgd.blocks import Block
 from jaxgd.calls import CALL_SECONDS, GROWTH
-from jaxgd.driver import option
 from jaxgd.lanes import IDLE, Lane, Orders, Window
 from jaxgd.ledger import Ledger
 from jaxgd.loop import unguarded
+from jaxgd.programs import option
 from jaxgd.status import Status
 from jaxgd.walk import End
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxgd import tree
 from jaxgd.canonical import as_count
+from jaxgd.data import Batches, given_data
 from jaxgd.loop import Descent, checked_keep, unguarded
 from jaxgd.problem import pose
 from jaxgd.record import NOTHING, History, Record, Row, checked_record
@@ -32,6 +33,7 @@ def descend(
     stop: Stop | None = None,
     has_aux: bool = False,
     key: chex.PRNGKey | None = None,
+    data: Batches | None = None,
     record: Record | None = Record(),  # noqa: B008  (frozen)
     keep: str = "last",
 ) -> Result:
@@ -52,6 +54,7 @@ def descend(
       has_aux: the loss returns `(loss, aux)`.
       key: a JAX random key: the loss is called with `key=`, a fresh fold for every step, and no
         final evaluation is made.
+      data: a `Batches` of arrays: the loss is called `loss(params, batch, *args)`.
       record: what the history holds; None for nothing.
       keep: "last" or "best": which iterate to return.
 
@@ -73,9 +76,10 @@ def descend(
       -3.93216
     """
     steps = as_count(steps, "steps", at_least=0)
-    problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
+    form: Any = {"bounds": bounds, "has_aux": has_aux, "key": key, "data": given_data(data)}
+    problem, x, inputs = pose(loss, params, args=args, **form)
     stop = checked_stop(stop, stochastic=problem.stochastic)
-    record = checked_record(record)
+    record = checked_record(record, has_aux=has_aux)
     keep = checked_keep(keep, stochastic=problem.stochastic)
     descent = Descent(problem, inputs, canonical_rule(rule), stop, record)
     with unguarded():
@@ -119,7 +123,8 @@ def _scan_in_chunks(body: Any, walk: Walk, length: int) -> tuple[Walk, Row]:
 
 
 def _blanked(shown: jax.Array, leaf: jax.Array) -> jax.Array:
-    return jnp.where(shown, leaf, jnp.full_like(leaf, jnp.nan))
+    nothing = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0
+    return jnp.where(shown, leaf, jnp.full_like(leaf, nothing))
 
 
 def _result(descent: Descent, walk: Walk, rows: Row) -> Result:
@@ -140,7 +145,7 @@ def _result(descent: Descent, walk: Walk, rows: Row) -> Result:
             rows.loss[pick] if descent.record.loss else None,
             rows.grad_norm[pick] if descent.record.grad_norm else None,
             jax.tree.map(lambda rates: rates[pick], _rates(descent.rule, len(rows.loss))),
-            jax.tree.map(lambda leaf: leaf[pick], rows.params),
+            *jax.tree.map(lambda leaf: leaf[pick], (rows.params, rows.aux)),
         )
     aux = problem.aux(x, inputs, at_step)
     whole = problem.params.merge(jax.tree.leaves(x), inputs.held)

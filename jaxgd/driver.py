@@ -23,9 +23,10 @@ from jaxgd.engines import (
     with_engine,
     work_of,
 )
+from jaxgd.evaluate import Evaluate
 from jaxgd.loop import Descent, unguarded
 from jaxgd.problem import Inputs, Problem
-from jaxgd.programs import key_of, shelf_of
+from jaxgd.programs import is_placed, key_of, kinds_of, option, shelf_of
 from jaxgd.record import Record
 from jaxgd.refusal import USE_DESCEND
 from jaxgd.rules import is_foreign
@@ -100,6 +101,8 @@ class Job:
     keep: str
     engine: Engine | None
     """None for the fastest that takes the loss."""
+    evaluate: Evaluate | None = None
+    """Metrics besides; no program depends on them."""
 
 
 def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
@@ -127,8 +130,8 @@ def kept_or_made(
     leaves, treedef = jax.tree.flatten(values)
     shelf, method = shelf_of(loss)
     layouts = tuple(map(key_of, (problem.params, problem.args, rule)))
-    called = (problem.has_aux, problem.stochastic, problem.bounded, switches, treedef, method)
-    key = (layouts, called, tuple(map(_kind, leaves)), tuple(map(option, _OPTIONS)))
+    called = (problem.has_aux, problem.plan, problem.bounded, switches, treedef, method)
+    key = (layouts, called, kinds_of(leaves))
     program = shelf.get(key)
     if program is not None:
         return program, 0.0
@@ -136,37 +139,6 @@ def kept_or_made(
     program = make()
     shelf.put(key, program)
     return program, time.perf_counter() - began
-
-
-_OPTIONS = (
-    "jax_enable_x64",
-    "jax_disable_jit",
-    "jax_default_device",
-    "jax_default_matmul_precision",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_numpy_dtype_promotion",
-    "jax_numpy_rank_promotion",
-)
-"""JAX's options that change what a function compiles to."""
-
-
-def option(name: str) -> Any:
-    """The value of one of JAX's options; None in a release that lacks it."""
-    return getattr(jax.config, name, None)
-
-
-def _kind(leaf: Any) -> Any:
-    """What a compiled program depends on in an argument."""
-    if not hasattr(leaf, "dtype"):
-        return type(leaf)
-    placed = is_placed(leaf) and leaf.sharding
-    return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False), placed
-
-
-def is_placed(leaf: Any) -> bool:
-    """Whether the user has said on which devices the array lies."""
-    return bool(getattr(leaf, "committed", False))
 
 
 def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
@@ -227,7 +199,9 @@ def _measures(job: Job, fresh: Ongoing, jaxpr: Any) -> tuple[int, int, int, int]
     params = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
     row = max(leaf.dtype.itemsize for leaf in (jaxpr.out_avals[0], job.stop.patience))
-    return work, row, params if job.record.params else 0, job.record.every
+    aux = sum(aval.size * aval.dtype.itemsize for aval in jaxpr.out_avals[1:])
+    snapshot = params * job.record.params + aux * job.record.aux
+    return work, row, snapshot, job.record.every
 
 
 def _platform(placed: list[Any]) -> str:

@@ -1,5 +1,6 @@
 """From the outcomes on the host to what is returned."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from jaxgd.axes import Spread
 from jaxgd.blocks import ManyJob
 from jaxgd.ledger import Ledger
+from jaxgd.panel import Panel
 from jaxgd.record import NOTHING, History
 from jaxgd.rules import is_foreign, learning_rate_of, rates_from
 from jaxgd.runs import Mapped, Runs, Scale, points, succeeded
@@ -20,7 +22,7 @@ SAMPLE = 1024
 """Runs from which typical sizes are taken."""
 
 
-def gather(spread: Spread, job: ManyJob, ledger: Ledger, **told: Any) -> Runs:
+def gather(spread: Spread, job: ManyJob, ledger: Ledger, panel: Panel | None, **told: Any) -> Runs:
     """The outcomes of all runs; `told` are the fields that say how the job went."""
     runs, outcomes = np.arange(math.prod(spread.shape)), ledger.outcomes
     return Runs(
@@ -32,7 +34,7 @@ def gather(spread: Spread, job: ManyJob, ledger: Ledger, **told: Any) -> Runs:
         steps=outcomes.steps,
         status=outcomes.status,
         evaluations=outcomes.evaluations,
-        history=_history(spread, job, ledger),
+        history=_with_metrics(_history(spread, job, ledger), panel, len(runs)),
         inputs=Mapped(*(_mapped(spread, name, runs) for name in ("params", "rule", "args", "key"))),
         scale=scale_of(job, ledger),
         shape=spread.shape,
@@ -121,7 +123,16 @@ def _history(spread: Spread, job: ManyJob, ledger: Ledger) -> History | None:
         film.grad_norm,
         None if rates is None else np.broadcast_to(rates[..., :: record.every], (count, length)),
         job.problem.unpacked(film.params),
+        film.aux,
     )
+
+
+def _with_metrics(history: History | None, panel: Panel | None, count: int) -> History | None:
+    if panel is None:
+        return history
+    metrics, steps = panel.table()
+    history = history or History(np.zeros((count, 0), int), *[None] * 4)
+    return dataclasses.replace(history, metrics=metrics, metric_step=steps)
 
 
 def _rates(spread: Spread, length: int) -> Any:

@@ -100,8 +100,8 @@ class Journal:
             rows["learning_rate"] = np.asarray(output.rates)[steps - first].copy()
         elif self.rate is not None:
             rows["learning_rate"] = np.full(len(steps), self.rate, canonical_float())
-        if self.record.params:
-            rows["params"] = jax.tree.map(
+        if self.record.params or self.record.aux:
+            rows["params"], rows["aux"] = jax.tree.map(
                 lambda leaf: np.asarray(leaf)[: len(steps)].copy(), output.snapshots
             )
         return rows
@@ -122,4 +122,4 @@ class Journal:
             name: jax.tree.map(lambda *a: np.concatenate(a), *[part[name] for part in self.parts])
             for name in self.parts[0]
         }
-        return History(*map(series.get, ("step", "loss", "grad_norm", "learning_rate", "params")))
+        return History(**dict.fromkeys(("loss", "grad_norm", "learning_rate", "params")) | series)

@@ -169,7 +169,7 @@ class Form:
             row = descent.observe(lane.walk.carry, *jax.tree.map(jnp.empty_like, like))
             loss = row.loss if self.record.loss else None
             norm = row.grad_norm if self.record.grad_norm else None
-            return Row(loss, norm, None, row.params)
+            return Row(loss, norm, None, row.params, row.aux)
 
         return jax.vmap(one)(block)
 

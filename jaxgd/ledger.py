@@ -75,14 +75,14 @@ class Ledger:
                 self._known[marks[0]] = (first + made)[some.stop - 1][lanes]
 
     def history(self) -> Row | None:
-        """The rows of all runs, (runs, rows, ...) each: NaN where a run has none, or none yet."""
+        """The rows of all runs, (runs, rows, ...) each: NaN, or 0, where a run has none (yet)."""
         if self._film is None:
             return None
         known = -(-self._known // self._record.every)
         late: Any = np.arange(self._rows)[:, None] >= known
 
         def one(leaf: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            leaf[late] = np.nan
+            leaf[late] = np.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0
             return leaf.swapaxes(0, 1)
 
         rows: Row = jax.tree.map(one, self._film)

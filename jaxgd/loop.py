@@ -78,7 +78,13 @@ class Descent:
             tree.max_norm(projected) if needs_norm else None,
             carry.move,
             carry.x if self.record.params else None,
+            self.aux(carry) if self.record.aux else None,
         )
+
+    def aux(self, carry: Carry) -> PyTree:
+        """What the loss returns besides at the iterate, as arrays of numbers."""
+        aux = self.problem.aux(carry.x, self.inputs, carry.step)
+        return jax.tree.map(lambda a: jax.random.key_data(a) if tree.is_key(a) else a, aux)
 
     def update(self, carry: Carry, loss: jax.Array, grads: PyTree, tally: Tally) -> Carry:
         """The next iterate."""

@@ -5,10 +5,12 @@ from typing import Any
 
 import chex
 
+from jaxgd.asked import Options
 from jaxgd.axes import Axes
+from jaxgd.data import Batches
 from jaxgd.engines import Engine
 from jaxgd.grid import Grid
-from jaxgd.job import Options, run_many
+from jaxgd.job import run_many
 from jaxgd.races import Halving, Rediscovered
 from jaxgd.record import Record
 from jaxgd.refusal import described
@@ -29,6 +31,8 @@ def minimize_many(
     stop: Stop | None = None,
     has_aux: bool = False,
     key: chex.PRNGKey | None = None,
+    data: Batches | None = None,
+    epochs: int | None = None,
     record: Record | None = None,
     keep: str | None = None,
     lanes: int | None = None,
@@ -61,6 +65,9 @@ def minimize_many(
       has_aux: as for `minimize`.
       key: of a stochastic loss; run i uses fold_in(key, i), or its own if keys are mapped. Keys of
         another kind than threefry, JAX's default, draw otherwise for many than for one.
+      data: a `Batches` of arrays, which all runs share; each run sees them in an order of its own,
+        unless it says `shared=True`.
+      epochs: passes over the data, in the place of max_steps.
       record: what the histories hold; by default nothing. They are on the host, (runs, rows).
       keep: as for `minimize`.
       lanes: how many runs are under way together on each device, or on each core of a CPU; by
@@ -94,8 +101,8 @@ def minimize_many(
       '3 MAX_STEPS'
     """
     options = Options(
-        axes, args, bounds, stop, has_aux, key, record, keep, lanes, devices, prune, enough,
-        progress, callback, time_limit, engine, throw,
+        axes, args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes, devices,
+        prune, enough, progress, callback, time_limit, engine, throw,
     )  # fmt: skip
     return run_many(loss, params, rule, max_steps, options, combine=False)
 
@@ -111,6 +118,8 @@ def multistart(
     stop: Stop | None = None,
     has_aux: bool = False,
     key: chex.PRNGKey | None = None,
+    data: Batches | None = None,
+    epochs: int | None = None,
     record: Record | None = None,
     keep: str | None = None,
     lanes: int | None = None,
@@ -152,8 +161,8 @@ def multistart(
             "use gd.sweep(loss, starts, grid, axes=gd.Axes(params=0))"
         )
     options = Options(
-        Axes(params=0), args, bounds, stop, has_aux, key, record, keep, lanes, devices, prune,
-        enough, progress, callback, time_limit, engine, throw,
+        Axes(params=0), args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes,
+        devices, prune, enough, progress, callback, time_limit, engine, throw,
     )  # fmt: skip
     return run_many(loss, starts, rule, max_steps, options, combine=False)
 
@@ -170,6 +179,8 @@ def sweep(
     stop: Stop | None = None,
     has_aux: bool = False,
     key: chex.PRNGKey | None = None,
+    data: Batches | None = None,
+    epochs: int | None = None,
     record: Record | None = None,
     keep: str | None = None,
     lanes: int | None = None,
@@ -212,7 +223,7 @@ def sweep(
             "gd.grid(gd.Adam, learning_rate=[0.01, 0.1])"
         )
     options = Options(
-        axes, args, bounds, stop, has_aux, key, record, keep, lanes, devices, prune, enough,
-        progress, callback, time_limit, engine, throw,
+        axes, args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes, devices,
+        prune, enough, progress, callback, time_limit, engine, throw,
     )  # fmt: skip
     return run_many(loss, params, grid, max_steps, options, combine=True)

@@ -1,6 +1,7 @@
 """`minimize`: one run, driven from the host."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,21 +10,24 @@ import jax
 import numpy as np
 
 from jaxgd.bounds import checked_bounds
-from jaxgd.canonical import as_count, is_quantity
+from jaxgd.canonical import is_quantity
+from jaxgd.data import Batches, arrays_of, given_data, steps_of
 from jaxgd.driver import Job, program_for
 from jaxgd.engines import Cpu, Engine, Plain
 from jaxgd.journal import Journal
 from jaxgd.loop import checked_keep
+from jaxgd.metrics import Readings, meter_for
 from jaxgd.packing import packing_of
-from jaxgd.problem import pose
+from jaxgd.problem import Inputs, Problem, pose
 from jaxgd.record import Record, checked_record
 from jaxgd.refusal import described, refuse_tracers
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of, name_of, treats_entries_alike
-from jaxgd.run import Run, State, Watch
+from jaxgd.run import Marks, Run, State, Watch
 from jaxgd.signals import catching_interrupts
 from jaxgd.status import RunFailed, Status
 from jaxgd.stop import Stop, checked_stop
+from jaxgd.supply import Supply, supplied
 from jaxgd.tree import PyTree
 
 
@@ -38,6 +42,8 @@ def minimize(
     stop: Stop | None = None,
     has_aux: bool = False,
     key: chex.PRNGKey | None = None,
+    data: Batches | None = None,
+    epochs: int | None = None,
     record: Record | None = Record(),  # noqa: B008  (frozen)
     keep: str | None = None,
     state: State | None = None,
@@ -73,6 +79,8 @@ def minimize(
       has_aux: the loss returns `(loss, aux)`; `result.aux` comes from one extra call at the end.
       key: a JAX random key for a stochastic loss, which is called with the keyword `key`, a fresh
         fold for every step.
+      data: a `Batches`: the loss is called `loss(params, batch, *args)`.
+      epochs: passes over the data, in the place of max_steps.
       record: what the history holds; None for nothing.
       keep: "best" returns the iterate with the lowest loss, "last" the final one; by default best,
         or last if the loss is stochastic.
@@ -101,56 +109,95 @@ def minimize(
       >>> [round(float(x), 3) for x in result.params]
       [1.0, 1.0]
     """
-    max_steps = as_count(max_steps, "max_steps", at_least=0)
+    max_steps = steps_of(max_steps, epochs, data, default=1000)
     given = {"params": params, "args": args, "rule": rule, "bounds": bounds, "stop": stop}
     given |= {"key": key, "state": state, "time_limit": time_limit}
-    refuse_tracers("minimize", given)
-    if state is not None:
-        _check_state(state, max_steps)
-        key = state.key if key is None else key
-    problem, x, inputs = pose(loss, params, args=args, bounds=bounds, has_aux=has_aux, key=key)
+    refuse_tracers("minimize", given | {"data": arrays_of(data)})
+    check_host_options(callback, time_limit, progress=progress, throw=throw)
+    first = 0 if state is None else _step_of(state, max_steps)
+    key = state.key if key is None and state is not None else key
+    with supplied(data, first, max_steps) as supply, catching_interrupts() as interruption:
+        fed = given_data(data) if supply is None else (supply.plan, supply.feed(first))
+        form: Any = {"bounds": bounds, "has_aux": has_aux, "key": key, "data": fed}
+        problem, x, inputs = pose(loss, params, args=args, **form)
+        job = _job(problem, (x, inputs), rule, (stop, record, keep, engine))
+        order = getattr(data, "order", None)
+        if state is not None:
+            _check_fit(state, job, order)
+            if bounds is not None and _shapes(state.carry.x) == _shapes(job.x):
+                checked_bounds(bounds, params, job.problem.unpacked(state.carry.x))
+        program, numbers, compile_seconds = program_for(loss, job)
+        journal = Journal(job.record, job.keep, learning_rate_of(job.rule))
+        marks = Marks(name_of(job.rule), order)
+        run = Run(job.problem, program, numbers, journal, max_steps, marks, compile_seconds, supply)
+        if job.evaluate is not None:
+            meter = meter_for(job.evaluate, job.problem, job.x, inputs.held)
+            run.readings = Readings(meter, keeps=keep is None)
+        seconds = None if time_limit is None else float(time_limit)
+        result = run.go(job.x, state, Watch(interruption, callback, seconds, progress))
+    if interruption.requested:  # perhaps when the run had ended already: it must not pass unseen
+        result = dataclasses.replace(result, status=np.int32(Status.INTERRUPTED))
+    if supply is not None:
+        _say_how_data_ended(supply, result, max_steps)
+    if throw and Status(int(result.status)).failed:
+        raise RunFailed(result.message, result)
+    return result
+
+
+def _job(problem: Problem, traced: tuple[PyTree, Inputs], rule: Any, options: Any) -> Job:
+    """What is to be run, of checked options."""
+    (x, inputs), (stop, record, keep, engine) = traced, options
     stop = checked_stop(stop, stochastic=problem.stochastic)
     keep = checked_keep(keep, stochastic=problem.stochastic)
-    record = checked_record(record)
+    record = checked_record(record, has_aux=problem.has_aux)
+    evaluate, record = record.evaluate, record.rows
     rule, engine = canonical_rule(rule), checked_engine(engine)
     if treats_entries_alike(rule):
         problem = dataclasses.replace(problem, packing=packing_of(x))
         x, inputs = problem.packed(x), problem.with_bounds_packed(inputs)
-    if state is not None and bounds is not None and _shapes(state.carry.x) == _shapes(x):
-        checked_bounds(bounds, params, problem.unpacked(state.carry.x))
-    if state is not None and state.rule != name_of(rule):
-        raise ValueError(
-            f"state belongs to another run: one of {state.rule}, got the rule {name_of(rule)}"
+    return Job(problem, x, inputs, rule, stop, record, keep, engine, evaluate)
+
+
+def _say_how_data_ended(supply: Supply, result: Result, max_steps: int) -> None:
+    """Raise what the reader of the data raised, or warn that the data ended too early."""
+    steps = int(result.steps)
+    if supply.error is not None:
+        told = f"data: its reader failed at batch {steps}: {supply.error!r}; `.result` has the run"
+        raise RunFailed(f"{told} up to there", result) from supply.error
+    if result.status == Status.STOPPED and supply.ended and steps < max_steps:
+        warnings.warn(
+            f"data ended after {steps} batches, before step {max_steps}", RuntimeWarning, 3
         )
-    check_host_options(callback, time_limit, progress=progress, throw=throw)
-    job = Job(problem, x, inputs, rule, stop, record, keep, engine)
-    with catching_interrupts() as interruption:
-        program, numbers, compile_seconds = program_for(loss, job)
-        journal = Journal(record, keep, learning_rate_of(rule))
-        run = Run(problem, program, numbers, journal, max_steps, name_of(rule), compile_seconds)
-        seconds = None if time_limit is None else float(time_limit)
-        result = run.go(x, state, Watch(interruption, callback, seconds, progress))
-    if interruption.requested:  # perhaps when the run had ended already: it must not pass unseen
-        result = dataclasses.replace(result, status=np.int32(Status.INTERRUPTED))
-    if throw and Status(int(result.status)).failed:
-        raise RunFailed(result.message, result)
-    return result
 
 
 def _shapes(tree: PyTree) -> list[tuple[int, ...]]:
     return [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-def _check_state(state: Any, max_steps: int) -> None:
+def _step_of(state: Any, max_steps: int) -> int:
     if not isinstance(state, State):
         raise TypeError(
             f"state must be the state of an earlier result, result.state, got {described(state)}"
         )
-    if int(state.carry.step) > max_steps:
+    step = int(state.carry.step)
+    if step > max_steps:
         raise ValueError(
             f"max_steps counts from the run's very beginning: expected at least the state's "
-            f"{int(state.carry.step)}, got {max_steps}"
+            f"{step}, got {max_steps}"
         )
+    return step
+
+
+def _check_fit(state: State, job: Job, order: Any) -> None:
+    """Whether a state is that of such a run."""
+    rule = name_of(job.rule)
+    if state.marks.rule != rule:
+        raise ValueError(
+            f"state belongs to another run: one of {state.marks.rule}, got the rule {rule}"
+        )
+    before = state.marks.order
+    if (before is None) != (order is None) or not np.array_equal(before, order):
+        raise ValueError("state belongs to another run: its data came in another order")
 
 
 def checked_engine(engine: Any) -> Engine | None:

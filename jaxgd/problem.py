@@ -1,7 +1,6 @@
 """One call for every form of loss, and the checks that come before any work."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,17 @@ import numpy as np
 from jax import lax
 
 from jaxgd.bounds import checked_bounds
-from jaxgd.canonical import is_number
+from jaxgd.feed import Feed, Plan
+from jaxgd.loss import called, checked_key, scalar, with_aux
 from jaxgd.packing import Packing
 from jaxgd.pytree import pytree
-from jaxgd.refusal import described, refuse_tracers, untraceable
+from jaxgd.refusal import described, refuse_tracers
 from jaxgd.tree import (
     NO_LEAVES,
     Layout,
     PyTree,
     divide,
     is_concrete,
-    is_key,
     leaf_kind,
     path_of,
     strong,
@@ -41,6 +40,8 @@ class Inputs:
     key: Any
     lower: Any
     upper: Any
+    data: Any
+    """A `Feed`; None without data in batches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +49,15 @@ class Problem:
     """A loss and the form in which it is called; everything here is static."""
 
     call: Callable[[PyTree, Inputs, Any], tuple[jax.Array, Any]]
-    """The loss and aux at the optimised leaves; the step selects a stochastic loss's key."""
+    """The loss and aux at the optimised leaves; the step selects the key and the batch."""
     params: Layout
     args: Layout
     has_aux: bool
     stochastic: bool
+    """Whether the loss is another one at each step: it has a key, or data in batches."""
     bounded: bool
+    plan: Plan | None = None
+    """How batches are made of data."""
     packing: Packing | None = None
     """How `x` is packed; None if it is as the user has it."""
     loss_dtype: Any = None
@@ -155,8 +159,9 @@ def pose(
     bounds: Any = None,
     has_aux: bool = False,
     key: Any = None,
+    data: tuple[Plan | None, Feed | None] = (None, None),
 ) -> tuple[Problem, PyTree, Inputs]:
-    """Check a loss with all it is called with, and bring it to the one form.
+    """Check a loss with all it is called with, and bring it to the one form; `data` is checked.
 
     Returns:
       The problem, the tree of optimised leaves (None where others are), and the other inputs.
@@ -183,9 +188,11 @@ def pose(
     x = layout.moving_tree(map(strong, moving))
     _, held_args, args_layout = divide(args, lambda leaf: _kind_of_arg(leaf, args))
     lower, upper = (None, None) if bounds is None else checked_bounds(bounds, params, x)
-    inputs = Inputs(held, held_args, _checked_key(key), lower, upper)
-    call = _direct(loss, layout, args_layout, has_aux, key is not None)
-    form = (layout, args_layout, has_aux, key is not None, bounds is not None)
+    plan, feed = data
+    inputs = Inputs(held, held_args, checked_key(key), lower, upper, feed)
+    call = _direct(loss, (layout, args_layout), has_aux, plan)
+    stochastic = key is not None or (plan is not None and plan.batch_size is not None)
+    form = (layout, args_layout, has_aux, stochastic, bounds is not None, plan)
     return Problem(call, *form), x, inputs
 
 
@@ -210,79 +217,20 @@ def _is_hashable(value: Any) -> bool:
 
 
 def _direct(
-    loss: Callable[..., Any], params: Layout, args: Layout, has_aux: bool, stochastic: bool
+    loss: Callable[..., Any], layouts: tuple[Layout, Layout], has_aux: bool, plan: Plan | None
 ) -> Callable[[PyTree, Inputs, Any], tuple[jax.Array, Any]]:
+    params, args = layouts
+
     def call(x: PyTree, inputs: Inputs, step: Any) -> tuple[jax.Array, Any]:
-        whole = params.merge(jax.tree.leaves(x), inputs.held)
-        keyed = {"key": jax.random.fold_in(inputs.key, step)} if stochastic else {}
-        out = _called(loss, (whole, *args.merge((), inputs.args)), keyed)
-        if not has_aux:
-            return _scalar(out), None
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(f"with has_aux=True loss must return (loss, aux), got {described(out)}")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(out[1]):
-            if not _is_value(leaf) and not isinstance(leaf, jax.Array):
-                where = "aux" + jax.tree_util.keystr(path)
-                raise TypeError(f"aux of loss must hold arrays, got {described(leaf)} at {where}")
-        return _scalar(out[0]), out[1]
+        given, named = [params.merge(jax.tree.leaves(x), inputs.held)], {}
+        if inputs.key is not None:
+            named["key"] = jax.random.fold_in(inputs.key, step)
+        if plan is not None:
+            step = jnp.asarray(step, jnp.int32)
+            given.append(plan.batch(inputs.data, step))
+            named |= {"weights": plan.weights(step)} if plan.weighted else {}
+        given += args.merge((), inputs.args)
+        out = called(loss, tuple(given), named, with_batch=plan is not None)
+        return with_aux(out) if has_aux else (scalar(out), None)
 
     return call
-
-
-def _called(loss: Callable[..., Any], args: tuple[Any, ...], keyed: dict[str, Any]) -> Any:
-    """What the loss returns; if it cannot be called so, or not be traced, an error that says it."""
-    try:
-        return loss(*args, **keyed)
-    except Exception as error:
-        told = untraceable(error, "loss")
-        inside = error.__traceback__ is None or error.__traceback__.tb_next is not None
-        if told is None and isinstance(error, TypeError) and not inside:
-            given = [f"args[{i}]" for i in range(len(args) - 1)] + [f"{k}={k}" for k in keyed]
-            told = f"loss is called as loss({', '.join(['params', *given])}): {error}"
-        if told is None:
-            raise
-        raise TypeError(told) from error
-
-
-def _scalar(out: Any) -> jax.Array:
-    expected = f"loss must return a scalar float, got {described(out)}"
-    if out is None:
-        raise TypeError(f"{expected}; does it lack a return statement?")
-    if isinstance(out, tuple):
-        raise TypeError(f"{expected}; for a loss that returns (loss, aux) give has_aux=True")
-    if not _is_value(out):
-        raise TypeError(expected)
-    if jnp.shape(out) != ():
-        raise TypeError(f"{expected}; take its sum or mean")
-    if jnp.iscomplexobj(out):
-        raise TypeError(f"{expected}; take the real part or the magnitude")
-    if not jnp.issubdtype(jnp.result_type(out), np.floating):
-        raise TypeError(f"{expected}; convert it with astype(float)")
-    return jnp.asarray(out)
-
-
-def _is_value(out: Any) -> bool:
-    """Whether JAX has an array for it: a number, but no Fraction or Decimal."""
-    return is_number(out) and (isinstance(out, int | float | complex) or hasattr(out, "dtype"))
-
-
-def _checked_key(key: Any) -> Any:
-    if key is None:
-        return None
-    dtype, shape = getattr(key, "dtype", None), np.shape(key) if hasattr(key, "shape") else None
-    typed = is_key(key) and shape == ()
-    raw = dtype == np.uint32 and shape == _raw_key_shape(
-        getattr(jax.config, "jax_default_prng_impl", None)
-    )
-    if not typed and not raw:
-        made = "as jax.random.key(0) makes"
-        hint = "; for a key for each run axes=gd.Axes(key=0)" if is_key(key) else ""
-        raise TypeError(f"key must be one JAX random key, {made}, got {described(key)}{hint}")
-    return key
-
-
-@functools.cache
-def _raw_key_shape(kind: str) -> tuple[int, ...]:
-    del kind
-    shape: tuple[int, ...] = jax.eval_shape(jax.random.PRNGKey, 0).shape
-    return shape

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from jaxgd.pytree import Same
 from jaxgd.tree import Layout
 
@@ -111,3 +113,39 @@ def _forget(name: int, shelves: dict[int, Any] = _shelves) -> Callable[[Any], No
             del shelves[name]
 
     return forget
+
+
+_OPTIONS = (
+    "jax_enable_x64",
+    "jax_disable_jit",
+    "jax_default_device",
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+)
+"""JAX's options that change what a function compiles to."""
+
+
+def option(name: str) -> Any:
+    """The value of one of JAX's options; None in a release that lacks it."""
+    return getattr(jax.config, name, None)
+
+
+def kinds_of(leaves: list[Any]) -> Any:
+    """What a compiled program depends on in what it is called with, and in JAX's options."""
+    return tuple(map(_kind, leaves)), tuple(map(option, _OPTIONS))
+
+
+def _kind(leaf: Any) -> Any:
+    """What a compiled program depends on in an argument."""
+    if not hasattr(leaf, "dtype"):
+        return type(leaf)
+    placed = is_placed(leaf) and leaf.sharding
+    return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False), placed
+
+
+def is_placed(leaf: Any) -> bool:
+    """Whether the user has said on which devices the array lies."""
+    return bool(getattr(leaf, "committed", False))

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxgd.canonical import as_count
+from jaxgd.evaluate import Evaluate
 from jaxgd.pytree import pytree
 from jaxgd.tree import PyTree
 
@@ -33,24 +34,39 @@ class Record:
     """Record the largest gradient entry (under bounds: of the projected gradient)."""
     params: bool = False
     """Record the params, with a leading axis of rows."""
+    aux: bool = False
+    """Record what a loss with has_aux returns besides, with a leading axis of rows."""
+    evaluate: Evaluate | None = None
+    """Metrics, such as those of held-out data, at steps of their own."""
 
     def checked(self) -> "Record":
         """The same with checked fields; raises a TypeError or ValueError that names the field."""
-        for name in ("loss", "grad_norm", "params"):
+        for name in ("loss", "grad_norm", "params", "aux"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"record.{name} must be True or False, got {getattr(self, name)!r}")
-        return dataclasses.replace(self, every=as_count(self.every, "record.every", at_least=1))
+        every, evaluate = as_count(self.every, "record.every", at_least=1), self.evaluate
+        if not isinstance(evaluate, Evaluate | None):
+            raise TypeError(f"record.evaluate must be a gd.Evaluate, got {evaluate!r}")
+        evaluate = None if evaluate is None else evaluate.checked()
+        return dataclasses.replace(self, every=every, evaluate=evaluate)
+
+    @property
+    def rows(self) -> "Record":
+        """Without the metrics: what is recorded of each row."""
+        return dataclasses.replace(self, evaluate=None)
 
 
 NOTHING = Record(loss=False, grad_norm=False)
 
 
-def checked_record(record: Any) -> Record:
+def checked_record(record: Any, *, has_aux: bool) -> Record:
     """`record` with checked fields; None stands for nothing."""
     if record is None:
         return NOTHING
     if not isinstance(record, Record):
         raise TypeError(f"record must be a gd.Record or None, got {record!r}")
+    if record.aux and not has_aux:
+        raise ValueError("record.aux is what a loss with has_aux=True returns: give has_aux=True")
     return record.checked()
 
 
@@ -68,6 +84,12 @@ class History:
     """float, (rows,): the rate of the update that follows the row; None for foreign rules."""
     params: PyTree
     """The params, with a leading axis of rows."""
+    aux: PyTree = None
+    """What a loss with has_aux returned, with a leading axis of rows."""
+    metrics: dict[str, Any] | None = None
+    """What an `Evaluate` computed, by name: (evaluations,)."""
+    metric_step: Any = None
+    """int, (evaluations,): the number of updates made before each evaluation."""
 
     def __len__(self) -> int:
         return len(self.step)
@@ -85,6 +107,7 @@ class Row:
     grad_norm: Any
     move: Any
     params: PyTree
+    aux: PyTree = None
 
 
 def blank(row: PyTree, length: int) -> Any:

@@ -13,6 +13,7 @@ from jaxgd.driver import Numbers, Program
 from jaxgd.engines import Ongoing
 from jaxgd.journal import Journal, Report, Seen
 from jaxgd.loop import Carry
+from jaxgd.metrics import Readings
 from jaxgd.problem import Problem
 from jaxgd.progress import Bar
 from jaxgd.pytree import pytree, static
@@ -21,6 +22,7 @@ from jaxgd.result import Result
 from jaxgd.schedules import rate_at
 from jaxgd.signals import Interruption
 from jaxgd.status import Status
+from jaxgd.supply import Supply
 from jaxgd.tree import PyTree
 
 
@@ -35,13 +37,23 @@ class Best:
 
 
 @pytree
+class Marks:
+    """By what a state is told from that of another run."""
+
+    rule: str = static()
+    """The names of its rules."""
+    order: Any = None
+    """In which order its data comes."""
+
+
+@pytree
 class State:
     """All that a later call needs to continue a run. Opaque: its fields may change."""
 
     carry: Carry
     best: Best | None
     key: Any
-    rule: str = static()
+    marks: "Marks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +75,12 @@ class Run:
     numbers: Numbers
     journal: Journal
     max_steps: int
-    rule: str
-    """The names of its rules, for its state."""
+    marks: Marks
     compile_seconds: float
+    supply: Supply | None = None
+    """Of data that is read while the run goes on."""
+    readings: Readings | None = None
+    """Of metrics at set steps."""
     kept_before: Best | None = None
     first_step: int = 0
 
@@ -79,8 +94,10 @@ class Run:
             self.numbers,
             self.max_steps,
             final_row=not self.problem.stochastic,
-            eager=callback is not None,
+            eager=callback is not None or self._watches,
             deadline=limit,
+            supply=self.supply,
+            readings=self.readings,
         )
         run = self._begin(x) if state is None else self._continue(state, caller)
 
@@ -171,11 +188,15 @@ class Run:
         unseen = stochastic and not report.ended
         seen = journal.row(good - 1 if unseen else good)
         best = self._best(caller, run, report, journal.best, final)
-        if journal.keep == "best" and best is not None:
+        readings = self._last_readings(final, fine=report.ended and not failed)
+        champion = None if readings is None else readings.kept
+        if champion is not None:
+            x, at_step, seen = champion.x, int(champion.step), self._row_at(caller, champion)
+        elif journal.keep == "best" and best is not None:
             x, seen, at_step = best.x, Seen(int(best.step), best.loss, best.grad_norm), best.step
         else:
             x, at_step = final.x, good
-        loss, norm, aux = self._look(x, seen, at_step)
+        loss, norm, aux = self._look(caller, x, seen, at_step)
         return Result(
             params=self.problem.params.merge(self._leaves(x), self.numbers.inputs.held),
             loss=loss,
@@ -185,8 +206,8 @@ class Run:
             steps=np.int32(steps),
             status=np.int32(status),
             evaluations=np.int32(evaluations),
-            history=self._history(journal),
-            state=State(final, best, self.numbers.inputs.key, self.rule),
+            history=self._history(journal, readings),
+            state=State(final, best, self.numbers.inputs.key, self.marks),
             engine=self.program.engine,
         )
 
@@ -194,11 +215,36 @@ class Run:
         leaves: list[jax.Array] = jax.device_put(jax.tree.leaves(self.problem.unpacked(x)))
         return leaves
 
-    def _history(self, journal: Journal) -> History | None:
+    def _history(self, journal: Journal, readings: Readings | None) -> History | None:
         history = journal.history()
+        if readings is not None:
+            metrics, steps = readings.table()
+            history = history or History(np.zeros(0, int), *[None] * 4)
+            history = dataclasses.replace(history, metrics=metrics, metric_step=steps)
         if history is None or history.params is None:
             return history
         return dataclasses.replace(history, params=self.problem.unpacked(history.params))
+
+    @property
+    def _watches(self) -> bool:
+        """Whether a metric can stop the run."""
+        return self.readings is not None and self.readings.meter.evaluate.stop is not None
+
+    def _last_readings(self, final: Carry, *, fine: bool) -> Readings | None:
+        """The readings so far, with that of the last iterate if it is due."""
+        if self.readings is None:
+            return None
+        readings = self.readings.copy()
+        if fine:
+            readings.take(int(final.step), final.x)
+        if readings.settle(int(final.step)) and readings.keeps:
+            readings.kept = final
+        return readings
+
+    def _row_at(self, caller: Caller, carry: Carry) -> Seen | None:
+        journal = Journal(NOTHING, "last", None)
+        caller.last_row(carry, journal)
+        return journal.row(int(carry.step))
 
     def _best(
         self, caller: Caller, run: Ongoing, report: Report, seen: Seen | None, final: Carry
@@ -210,13 +256,13 @@ class Run:
         at = final if seen.step == int(final.step) else caller.locate(run, report, seen.step)
         return Best(at.x, seen.loss, seen.grad_norm, np.int32(seen.step))
 
-    def _look(self, x: PyTree, seen: Seen | None, step: Any) -> tuple[Any, Any, Any]:
+    def _look(self, caller: Caller, x: PyTree, seen: Seen | None, step: Any) -> Any:
         """Loss, gradient norm and aux at `x`: from its row, or else from a call."""
         look, seen = self.program.look, seen or Seen(0, _NAN, _NAN)
         known = seen.grad_norm is not None
         if look is None or (known and not self.problem.has_aux):
             return seen.loss, seen.grad_norm, None
-        (norm, aux), late = look(x, np.int32(step), self.numbers.inputs)
+        (norm, aux), late = look(x, np.int32(step), caller.inputs_at(int(step)))
         self.compile_seconds += late
         return seen.loss, seen.grad_norm if known else np.asarray(norm)[()], aux
 

@@ -55,7 +55,10 @@ _MESSAGES = {
     ),
     Status.TIME_LIMIT: "The time limit passed; state=result.state continues the run.",
     Status.INTERRUPTED: "Interrupted from the keyboard; state=result.state continues the run.",
-    Status.STOPPED: "The callback stopped the run; state=result.state continues it.",
+    Status.STOPPED: (
+        "Stopped by the callback, by a metric or for want of data; state=result.state continues "
+        "the run."
+    ),
     Status.PRUNED: "The run was dropped because others did better.",
     Status.NOT_STARTED: "The job ended before this run began.",
 }

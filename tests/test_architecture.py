@@ -22,15 +22,20 @@ FLOORS = {
     "status": 0.0,
     "canonical": 0.1,
     "tree": 0.2,
+    "shuffle": 0.2,
     "schedules": 1.0,
     "rules": 2.0,
     "stop": 3.0,
-    "record": 3.0,
+    "evaluate": 3.0,
+    "record": 3.05,
     "bounds": 3.0,
     "minima": 3.0,
     "grid": 3.0,
     "races": 3.0,
     "packing": 3.0,
+    "loss": 3.0,
+    "feed": 3.0,
+    "data": 3.1,
     "problem": 3.1,
     "result": 3.1,
     "axes": 3.1,
@@ -40,6 +45,7 @@ FLOORS = {
     "descend": 4.2,
     "engines": 5.0,
     "signals": 6.0,
+    "supply": 6.1,
     "progress": 6.0,
     "programs": 6.0,
     "cache": 6.0,
@@ -48,15 +54,18 @@ FLOORS = {
     "advance": 6.2,
     "driver": 7.0,
     "journal": 7.0,
+    "metrics": 7.05,
     "calls": 7.1,
     "run": 7.2,
     "blocks": 7.1,
     "ledger": 7.1,
+    "panel": 7.2,
     "crew": 7.2,
     "conduct": 7.3,
     "harvest": 7.3,
     "minimize": 8.0,
-    "job": 8.1,
+    "asked": 8.1,
+    "job": 8.15,
     "many": 8.2,
     "landscapes": 9.0,
     "starts": 9.0,
@@ -143,7 +152,7 @@ def test_blocks_are_nested_three_deep_at_most(path):
 
 
 def test_the_library_is_read_in_an_evening():
-    """Lines of code up to floor 8, without docstrings, comments and blanks: 6,000 at most.
+    """Lines of code up to floor 8, without docstrings, comments and blanks: 7,500 at most.
 
     Above it are collections, such as landscapes, and front ends: nobody must read them to know how
     the library works.
@@ -152,7 +161,7 @@ def test_the_library_is_read_in_an_evening():
     for path in MODULES:
         if FLOORS.get(name_of(path), 0) < 9:
             count += len(ast.unparse(without_docstrings(parsed(path))).splitlines())
-    assert count < 6000
+    assert count < 7500
 
 
 def without_docstrings(tree):
@@ -191,9 +200,11 @@ def test_no_module_imports_a_peer_or_compiles_where_it_must_not():
 def test_the_public_names_are_these():
     expected = {
         "minimize", "descend", "minimize_many", "multistart", "sweep", "chain",
-        "Axes", "Grid", "grid", "product", "Halving", "Rediscovered", "Runs", "Minimum", "starts",
+        "Axes", "Batches", "Grid", "grid", "product", "Halving", "Rediscovered", "Runs", "Minimum",
+        "starts",
         "pytree", "static", "number",
-        "Result", "History", "Record", "Stop", "Status", "RunFailed",
+        "Evaluate", "EarlyStop", "Result", "History",
+        "Record", "Stop", "Status", "RunFailed",
         "engines", "landscapes", "cache_programs", "__version__",
         *gd.rules.RULES, *gd.rules.TRANSFORMS, *gd.schedules.SCHEDULES,
     }  # fmt: skip

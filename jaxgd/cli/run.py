@@ -11,8 +11,8 @@ from jaxgd.cache import cache_programs
 from jaxgd.cli.errors import INTERRUPTED, refusing
 from jaxgd.cli.job import checked_job
 from jaxgd.cli.many import verdict_on_many
-from jaxgd.driver import option
 from jaxgd.files import named_params, versions, write
+from jaxgd.programs import option
 from jaxgd.result import Result
 from jaxgd.runs import Runs
 from jaxgd.status import Status

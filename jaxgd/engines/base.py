@@ -80,7 +80,7 @@ class Output:
     rates: Any
     """The learning rate at each row; None if it is one number, or not recorded."""
     snapshots: PyTree
-    """The params at the recorded steps, None if they are not recorded."""
+    """The params and aux at the recorded steps, None if they are not recorded."""
 
 
 class Engine(Protocol):
@@ -101,7 +101,7 @@ class Engine(Protocol):
         Args:
           work: elementary operations of a step.
           row_bytes: of the largest number in a row.
-          snapshot_bytes: of the params, if they are recorded, else 0.
+          snapshot_bytes: of the params and aux that are recorded.
           every: steps from one recorded row to the next.
         """
         ...

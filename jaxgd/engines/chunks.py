@@ -73,7 +73,7 @@ def advance(
     rows = blank(_shapes(descent, run.carry), sizes.room)
     rates = jax.eval_shape(lambda step: _rates(descent, step, 1), run.carry.step)
     rates = None if rates is None else jnp.zeros(sizes.room, rates.dtype)
-    snapshots = _album(descent, run.carry.x, sizes.room // every + 4)
+    snapshots = _album(descent, run.carry, sizes.room // every + 4)
     none = jnp.zeros((), jnp.int32)
 
     def goes_on(s: _Pass) -> jax.Array:
@@ -121,7 +121,7 @@ def steps(
         if snapshots is not None:
             # A round's last write is the one at a multiple of `every`: the row to record.
             at = _rounds(carry.step, every) - first
-            snapshots = write(snapshots, at, row.params)
+            snapshots = write(snapshots, at, (row.params, row.aux))
         carry = descent.update(carry, loss, grads, start.tally)
         return i + 1, carry, write(rows, i, _scalars(row)), snapshots, slate
 
@@ -132,7 +132,7 @@ def steps(
         i, carry, some, snapshots, slate = lax.while_loop(lambda s: s[0] < few, step, inner)
         return done + i, carry, write_all(rows, done, some), snapshots, slate
 
-    snapshots = _album(descent, start.x, sizes.chunk // every + 2)
+    snapshots = _album(descent, start, sizes.chunk // every + 2)
     slate = tree.clean_slate(start.x) if tainted else None
     s = (jnp.int32(0), start, blank(like, sizes.chunk), snapshots, slate)
     in_pieces = sizes.piece < sizes.chunk
@@ -261,7 +261,7 @@ def _shapes(descent: Descent, carry: Carry) -> Row:
 
 
 def _scalars(row: Row) -> Row:
-    return dataclasses.replace(row, params=None)
+    return dataclasses.replace(row, params=None, aux=None)
 
 
 def _rates(descent: Descent, first: jax.Array, length: int) -> Any:
@@ -269,8 +269,12 @@ def _rates(descent: Descent, first: jax.Array, length: int) -> Any:
     return None if descent.record == NOTHING else rates_from(descent.rule, first, length)
 
 
-def _album(descent: Descent, x: PyTree, length: int) -> PyTree:
-    return blank(x, length) if descent.record.params else None
+def _album(descent: Descent, carry: Carry, length: int) -> PyTree:
+    """Room for the recorded params and aux; None if neither is."""
+    if not (descent.record.params or descent.record.aux):
+        return None
+    row = jax.eval_shape(descent.observe, carry, *descent.evaluation(carry))
+    return blank((row.params, row.aux), length)
 
 
 def _rounds(step: jax.Array, every: int) -> jax.Array:

@@ -1,0 +1,117 @@
+"""The metrics of many runs: evaluated where all of them wait, judged run by run."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgd.ledger import Ledger
+from jaxgd.metrics import Meter
+from jaxgd.problem import Problem
+from jaxgd.status import Status
+from jaxgd.tree import PyTree
+
+TOGETHER = 64
+"""Runs that are evaluated by one call."""
+
+
+@dataclasses.dataclass
+class Kept:
+    """Of each run where it was when its metric was best; `step` is -1 before that."""
+
+    step: Any
+    loss: Any
+    grad_norm: Any
+    x: PyTree
+
+
+class Panel:
+    """The metrics of all runs so far."""
+
+    def __init__(self, meter: Meter, problem: Problem, count: int) -> None:
+        self.meter, self._problem, self._count = meter, problem, count
+        self._rows: dict[int, dict[str, Any]] = {}
+        stop = meter.evaluate.stop
+        self._best: Any = np.full(count, np.nan if stop is None else stop.worst)
+        self._since: Any = np.zeros(count, np.int64)
+        self._kept: Kept | None = None
+
+    @property
+    def every(self) -> int:
+        """Steps from one evaluation to the next."""
+        return self.meter.evaluate.every
+
+    def packed(self, x: PyTree) -> PyTree:
+        """An iterate as runs have it."""
+        return self._problem.packed(x)
+
+    def take(self, step: int, runs: Any, x: PyTree, ledger: Ledger) -> Any:
+        """Evaluate some runs at a step.
+
+        Args:
+          step: at which they are.
+          runs: their indices.
+          x: their iterates, as runs have them, with a leading axis.
+          ledger: what is known of their last rows.
+
+        Returns:
+          The indices of those whose metric has not improved for too long.
+        """
+        if not len(runs):
+            return runs
+        values = self._evaluated(x, len(runs))
+        if step not in self._rows:
+            self._rows[step] = {name: np.full(self._count, np.nan) for name in values}
+        for name, column in self._rows[step].items():
+            column[runs] = values[name]
+        stop = self.meter.evaluate.stop
+        if stop is None:
+            return runs[:0]
+        value = values[stop.metric]
+        better = stop.better(value, self._best[runs])
+        self._best[runs] = np.where(better, value, self._best[runs])
+        self._since[runs] = np.where(better, 0, self._since[runs] + 1)
+        self._keep(step, runs, better, x, ledger)
+        return runs[self._since[runs] >= stop.patience]
+
+    def _evaluated(self, x: PyTree, count: int) -> dict[str, Any]:
+        parts = []
+        for first in range(0, count, TOGETHER):
+            at = np.minimum(np.arange(first, first + TOGETHER), count - 1)
+            parts.append(self.meter(jax.tree.map(lambda leaf: leaf[at], x)))  # noqa: B023
+        return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
+
+    def _keep(self, step: int, runs: Any, better: Any, x: PyTree, ledger: Ledger) -> None:
+        outcomes, x = ledger.outcomes, self._problem.unpacked(x)
+        if self._kept is None:
+            never: Any = np.full(self._count, -1, np.int32)
+            blank = jax.tree.map(np.zeros_like, (outcomes.loss, outcomes.grad_norm, outcomes.x))
+            self._kept = Kept(never, *blank)
+        kept, chosen = self._kept, runs[better]
+        kept.step[chosen] = step
+        kept.loss[chosen] = outcomes.loss[chosen] if step else outcomes.first[chosen]
+        kept.grad_norm[chosen] = outcomes.grad_norm[chosen]
+        for room, leaf in zip(jax.tree.leaves(kept.x), jax.tree.leaves(x), strict=True):
+            room[chosen] = np.asarray(leaf)[better]
+
+    def hand_over(self, ledger: Ledger) -> None:
+        """Let the best iterate of each run that an EarlyStop watches be the one it returns."""
+        if self._kept is None:
+            return
+        kept, outcomes = self._kept, ledger.outcomes
+        ended = ~np.isin(outcomes.status, (Status.RUNNING, Status.NOT_STARTED))
+        runs = np.flatnonzero((kept.step >= 0) & ended)
+        outcomes.at_step[runs], outcomes.loss[runs] = kept.step[runs], kept.loss[runs]
+        outcomes.grad_norm[runs] = kept.grad_norm[runs]
+        for room, leaf in zip(jax.tree.leaves(outcomes.x), jax.tree.leaves(kept.x), strict=True):
+            room[runs] = leaf[runs]
+
+    def table(self) -> tuple[dict[str, Any] | None, Any]:
+        """The metrics by name, (runs, evaluations) each, NaN where a run has none; their steps."""
+        if not self._rows:
+            return None, None
+        steps = sorted(self._rows)
+        names = self._rows[steps[0]]
+        rows = {name: np.stack([self._rows[s][name] for s in steps], axis=1) for name in names}
+        return rows, np.array(steps)

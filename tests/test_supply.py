@@ -1,0 +1,233 @@
+"""Data that is read while the run goes on: memory maps and sources of batches."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from data_cases import COUNT, KEY, RULE, examples, loss, weighted_loss
+
+import jaxgd as gd
+from jaxgd import supply
+
+W = jnp.zeros(3)
+ARRAYS = examples(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    """Of three batches, so that some follow each other; and no reader may outlive its run."""
+    monkeypatch.setattr(supply, "MOST_BATCHES", 3)
+    yield
+    assert not [t for t in threading.enumerate() if t.name == "jaxgd-reader"]
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    maps = {}
+    for name, array in ARRAYS.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        maps[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    return maps
+
+
+def batches(size=5, epochs=1):
+    whole = COUNT // size * size
+    for _ in range(epochs):
+        for at in range(0, whole, size):
+            yield {name: a[at : at + size] for name, a in ARRAYS.items()}
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.params, other.params)
+    np.testing.assert_array_equal(one.history.loss, other.history.loss)
+    np.testing.assert_array_equal(one.history.grad_norm, other.history.grad_norm)
+    assert int(one.status) == int(other.status)
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_from_the_disk_it_is_the_same_to_the_bit(mapped, drop_last):
+    f = loss if drop_last else weighted_loss
+    there = gd.minimize(f, W, RULE, data=gd.Batches(ARRAYS, 5, KEY, drop_last=drop_last), epochs=5)
+    read = gd.minimize(f, W, RULE, data=gd.Batches(mapped, 5, KEY, drop_last=drop_last), epochs=5)
+    same(read, there)
+    assert int(read.steps) == 5 * (4 if drop_last else 5)
+
+
+def test_from_the_disk_a_run_is_continued_where_it_was(mapped):
+    data = gd.Batches(mapped, 5, KEY)
+    whole = gd.minimize(loss, W, RULE, data=data, max_steps=11)
+    part = gd.minimize(loss, W, RULE, data=data, max_steps=4)
+    rest = gd.minimize(loss, W, RULE, data=data, max_steps=11, state=part.state)
+    np.testing.assert_array_equal(rest.params, whole.params)
+
+
+def test_a_bad_row_is_found_where_it_is_in_the_windows(mapped):
+    """What ended inside of a window is made again from there."""
+
+    def breaking(w, batch):
+        return jnp.where(jnp.any(jnp.abs(w[0]) > 0.6), jnp.nan, 1.0) * loss(w, batch)
+
+    options = {"max_steps": 40, "stop": gd.Stop(gtol=1e-9)}
+    there = gd.minimize(breaking, W, RULE, data=gd.Batches(ARRAYS, 5, KEY), **options)
+    read = gd.minimize(breaking, W, RULE, data=gd.Batches(mapped, 5, KEY), **options)
+    assert there.status == gd.Status.NON_FINITE
+    assert 1 < there.steps < 40
+    same(read, there)
+    assert read.at_step == there.at_step
+
+
+class Loader:
+    """As a DataLoader has it: a length, and a fresh iterator for each epoch."""
+
+    def __len__(self):
+        return COUNT // 5
+
+    def __iter__(self):
+        return batches()
+
+
+@pytest.mark.parametrize("source", [Loader(), batches, list(batches())[:0] or Loader])
+def test_a_source_is_read_epoch_after_epoch(source):
+    made = source if source is not Loader else lambda: iter(Loader())
+    in_order = gd.Batches(ARRAYS, 5, shuffle=False)
+    there = gd.minimize(loss, W, RULE, data=in_order, max_steps=10)
+    read = gd.minimize(loss, W, RULE, data=gd.Batches(made), max_steps=10)
+    same(read, there)
+
+
+def test_epochs_of_a_source_that_knows_its_length():
+    result = gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), epochs=3)
+    assert int(result.steps) == 12
+
+
+def test_an_iterator_that_ends_early_ends_the_run():
+    with pytest.warns(RuntimeWarning, match="data ended after 8 batches, before step 20"):
+        result = gd.minimize(loss, W, RULE, data=gd.Batches(batches(epochs=2)), max_steps=20)
+    assert (int(result.steps), len(result.history)) == (8, 8)
+    assert result.status == gd.Status.STOPPED
+    longer = gd.minimize(loss, W, RULE, data=gd.Batches(batches(epochs=2)), max_steps=8)
+    same_but_status = dict(params=longer.params, loss=longer.history.loss)
+    np.testing.assert_array_equal(result.params, same_but_status["params"])
+    np.testing.assert_array_equal(result.history.loss, same_but_status["loss"])
+
+
+def test_no_batch_at_all_is_an_error():
+    with pytest.raises(ValueError, match="data has no batch"):
+        gd.minimize(loss, W, RULE, data=gd.Batches(iter(())), max_steps=3)
+
+
+def failing(at):
+    for i, batch in enumerate(batches(epochs=9)):
+        if i == at:
+            raise OSError("the disk is gone")
+        yield batch
+
+
+def test_a_reader_that_fails_is_heard_and_the_run_so_far_is_kept():
+    with pytest.raises(
+        gd.RunFailed, match=r"failed at batch 7: OSError\('the disk is gone'\)"
+    ) as e:
+        gd.minimize(loss, W, RULE, data=gd.Batches(failing(7)), max_steps=20)
+    assert isinstance(e.value.__cause__, OSError)
+    assert e.value.__cause__.__traceback__.tb_next is not None
+    result = e.value.result
+    expected = gd.minimize(loss, W, RULE, data=gd.Batches(batches(epochs=9)), max_steps=7)
+    np.testing.assert_array_equal(result.params, expected.params)
+    assert int(result.steps) == 7
+
+
+def test_a_reader_that_fails_at_once_raises_its_own_error():
+    with pytest.raises(OSError, match="the disk is gone"):
+        gd.minimize(loss, W, RULE, data=gd.Batches(failing(0)), max_steps=20)
+
+
+def test_batches_of_another_shape_are_told():
+    def uneven():
+        yield from batches()
+        yield {name: a[-3:] for name, a in ARRAYS.items()}
+
+    with pytest.raises(gd.RunFailed, match=r"batch 4 has .*\(drop_last=True of a DataLoader"):
+        gd.minimize(loss, W, RULE, data=gd.Batches(uneven), max_steps=20)
+
+
+def test_a_slow_reader_is_waited_for():
+    def slow():
+        for batch in batches():
+            time.sleep(0.02)
+            yield batch
+
+    there = gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), max_steps=4)
+    same(gd.minimize(loss, W, RULE, data=gd.Batches(slow), max_steps=4), there)
+
+
+def test_nothing_of_the_reader_is_left_when_a_run_stops_early():
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield from batches()
+        finally:
+            closed.append(True)
+
+    result = gd.minimize(
+        loss, W, RULE, data=gd.Batches(endless()), max_steps=10**6, stop=gd.Stop(target=0.1)
+    )
+    assert result.status == gd.Status.TARGET_REACHED
+    assert closed == [True]
+
+
+def test_tensors_of_others_are_taken_as_arrays():
+    class Tensor:
+        def __init__(self, array):
+            self.array = array
+
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(self.array, dtype)
+
+    def tensors():
+        for batch in batches():
+            yield {name: Tensor(a) for name, a in batch.items()}
+
+    read = gd.minimize(loss, W, RULE, data=gd.Batches(tensors), max_steps=4)
+    same(read, gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), max_steps=4))
+
+
+def test_aux_of_the_last_batch_is_there():
+    def with_aux(w, batch):
+        return loss(w, batch), batch["x"][0, 0]
+
+    result = gd.minimize(with_aux, W, RULE, data=gd.Batches(Loader()), max_steps=4, has_aux=True)
+    assert float(result.aux) in ARRAYS["x"][:, 0]
+
+
+LARGE = """
+import pathlib, sys
+import jax.numpy as jnp, jax, numpy as np
+import jaxgd as gd
+
+rows, width = 2**16, 2**14
+x = np.lib.format.open_memmap(sys.argv[1], "w+", np.float32, (rows, width))
+x[::4096] = 1.0
+x.flush()
+x = np.load(sys.argv[1], mmap_mode="r")
+assert x.nbytes == 2**32
+data = gd.Batches(x, 64, jax.random.key(0))
+result = gd.minimize(lambda w, batch: jnp.mean((batch @ w - 1.0) ** 2), jnp.zeros(width),
+                     gd.GradientDescent(1e-6), data=data, max_steps=400)
+assert int(result.steps) == 400
+status = pathlib.Path("/proc/self/status").read_text()
+print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_four_gigabytes_train_in_less_than_one(tmp_path):
+    """400 batches of 4 MiB from all of it. The file is sparse: hardly any of it is on the disk."""
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "x.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1024, done.stdout
