@@ -8,7 +8,7 @@ import jax
 
 from benchmarks import scaling
 from benchmarks.case import SkippedError, disagreements
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, GROUPS
 from benchmarks.measure import interleaved, warmed
 from benchmarks.report import figures_of, markdown_of, save
 
@@ -21,7 +21,8 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         print("\n".join([*CASES, "scaling"]))
         return 0
-    unknown = set(options.case) - {*CASES, "scaling"}
+    named = [case for name in options.case for case in GROUPS.get(name, (name,))]
+    unknown = set(named) - {*CASES, "scaling"}
     if unknown:
         print(f"no case is called {', '.join(sorted(unknown))}; --list names them", file=sys.stderr)
         return 2
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     turns = options.repetitions or (1 if options.quick else 7)
     wrong = 0
-    for name in options.case or CASES:
+    for name in named or CASES:
         if name == "scaling":
             scaling.run(options)
             continue

@@ -9,5 +9,11 @@ from benchmarks.cases.large import LARGE
 from benchmarks.cases.many import MANY
 from benchmarks.cases.million import MILLION
 from benchmarks.cases.one import ONE
+from benchmarks.cases.training import TRAINING
 
-CASES: dict[str, Callable[[bool], Case]] = {**MANY, **ONE, **ENDINGS, **LARGE, **CALLS, **MILLION}
+CASES: dict[str, Callable[[bool], Case]] = {
+    **MANY, **ONE, **ENDINGS, **LARGE, **TRAINING, **CALLS, **MILLION,
+}  # fmt: skip
+
+GROUPS = {"train": tuple(TRAINING)}
+"""Names for several cases."""
