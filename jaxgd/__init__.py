@@ -1,6 +1,7 @@
 """jaxgd: gradient descent on any differentiable JAX loss, from one call."""
 
 from jaxgd import engines, landscapes, starts
+from jaxgd.averaged import averaged
 from jaxgd.axes import Axes
 from jaxgd.cache import cache_programs
 from jaxgd.descend import descend
@@ -21,6 +22,7 @@ from jaxgd.rules import (
     AdamW,
     ClipByGlobalNorm,
     ClipByValue,
+    Freeze,
     GradientDescent,
     Lion,
     Momentum,
@@ -29,7 +31,10 @@ from jaxgd.rules import (
     RMSProp,
     WeightDecay,
     Yogi,
+    accumulate,
+    average,
     chain,
+    partition,
 )
 from jaxgd.runs import Runs
 from jaxgd.schedules import (
@@ -63,6 +68,7 @@ __all__ = [
     "CosineDecay",
     "CosineRestarts",
     "ExponentialDecay",
+    "Freeze",
     "GradientDescent",
     "Grid",
     "Halving",
@@ -89,6 +95,9 @@ __all__ = [
     "WeightDecay",
     "Yogi",
     "__version__",
+    "accumulate",
+    "average",
+    "averaged",
     "cache_programs",
     "chain",
     "descend",
@@ -99,6 +108,7 @@ __all__ = [
     "minimize_many",
     "multistart",
     "number",
+    "partition",
     "product",
     "pytree",
     "starts",
