@@ -18,11 +18,12 @@ def averaged(of: Any, params: PyTree = None) -> PyTree:
     It is of all iterates up to the last one that a run has made, whichever of them the run returns.
 
     Args:
-      of: the result of `minimize`; or, in a loop of your own, the state of the rule.
+      of: the result of `minimize` or of many runs; or, in a loop of your own, the rule's state.
       params: in a loop of your own, the params after the last update; else None.
 
     Returns:
-      A pytree like the params, in their dtypes; what is held fixed is as it was.
+      A pytree like the params, in their dtypes, with a leading axis if there are many runs; what is
+      held fixed is as it was.
 
     Raises:
       TypeError, ValueError: there is no average, or several, or `params` do not belong to it.
@@ -37,13 +38,15 @@ def averaged(of: Any, params: PyTree = None) -> PyTree:
       >>> float(x), round(float(gd.averaged(state, x)), 6)
       (0.25, 0.0)
     """
+    if params is not None and isinstance(of, Runs | Result):
+        raise TypeError("averaged takes params with the state of a rule, not with a result")
     if isinstance(of, Runs):
-        raise TypeError(
-            "averaged takes the result of gd.minimize: many runs keep no state, and no average"
-        )
+        if of.averaged is None:
+            raise ValueError(
+                "averaged needs runs of a rule with one average of all params: gd.average(rule)"
+            )
+        return of.averaged
     if isinstance(of, Result):
-        if params is not None:
-            raise TypeError("averaged takes params with the state of a rule, not with a result")
         return _of_result(of)
     if params is None:
         raise TypeError(
@@ -56,8 +59,8 @@ def averaged(of: Any, params: PyTree = None) -> PyTree:
 def _of_result(result: Result) -> PyTree:
     if result.state is None:
         raise TypeError(
-            "averaged takes the result of gd.minimize: one of gd.descend, or one of many runs, "
-            "has no state, and no average"
+            "averaged takes the result of gd.minimize: that of gd.descend has no state; of many "
+            "runs gd.averaged(runs) has the averages"
         )
     carry = result.state.carry
     moving, held, layout = divide(result.params, lambda leaf: leaf_kind(leaf, result.params))

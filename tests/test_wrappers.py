@@ -61,8 +61,8 @@ def test_between_two_updates_nothing_moves_at_all():
 @each_engine
 def test_a_sweep_goes_through_lengths_of_accumulation(engine):
     ks = [1, 2, 5]
-    rules = gd.grid(lambda every: gd.accumulate(gd.Adam(RATES), every), every=ks)
     with jax.enable_x64(True):
+        rules = gd.grid(lambda every: gd.accumulate(gd.Adam(RATES), every), every=ks)
         runs = gd.sweep(bowl, jnp.zeros(3), rules, 23, record=ALL, engine=engine)
         assert runs.engine.startswith(type(engine).__name__.lower())
         for i, k in enumerate(ks):
@@ -162,6 +162,32 @@ def test_the_average_has_all_iterates_whichever_is_returned_or_failed():
     rule = gd.average(gd.GradientDescent(1.5), every=1)
     best = gd.minimize(lambda x: (x - 1) ** 2, 0.0, rule, 2)  # to 0, 3, -3
     assert (int(best.at_step), float(gd.averaged(best))) == (0, 0.0)
+
+
+@each_engine
+@each_average
+def test_many_runs_have_an_average_each(name, engine):
+    """Of which some end early, by a test or at a number that is not finite, and wait."""
+    make, numbers, reference = AVERAGES[name]
+
+    def loss(x):
+        return jnp.where(jnp.any(x > 4.2), jnp.inf, bowl(x))
+
+    starts = np.array([[0.0, 0, 0], [0.9, 1, 1], [4, 4, 4], [4, -4, 4], [1, 1, 1], [0.1, 3, 1]])
+    rule, options = make(gd.Momentum(0.3, decay=0.5), **numbers), {"stop": gd.Stop(gtol=1e-3)}
+    with jax.enable_x64(True):
+        runs = gd.multistart(loss, starts, rule, 60, engine=engine, lanes=4, **options)
+        assert runs.engine.startswith(type(engine).__name__.lower())
+        assert len(set(runs.steps)) > 3
+        assert len(set(runs.status)) > 1
+        averages = gd.averaged(runs)
+        assert averages.shape == (6, 3)
+        for i, start in enumerate(starts):
+            alone = gd.minimize(loss, start, rule, 60, record=ALL, keep="last", **options)
+            xs = alone.history.params
+            xs = xs[: len(xs) - (alone.status == gd.Status.NON_FINITE)]
+            assert_close(averages[i], reference.average(xs), 1e-12, str(i))
+            assert_close(gd.averaged(alone), reference.average(xs), 1e-12, str(i))
 
 
 TREE = {"body": {"w": np.array([0.2, -0.4]), "b": np.array([0.7])}, "head": np.array([0.5, 0.1])}
@@ -326,6 +352,14 @@ BAD = {
     "no params": (
         lambda: gd.averaged(gd.average(gd.Adam(0.1)).init(X)),
         r"averaged\(state, params\)",
+    ),
+    "no average of runs": (
+        lambda: gd.averaged(gd.multistart(bowl, np.zeros((2, 3)), gd.Adam(0.1), 1)),
+        "one average of all params",
+    ),
+    "one of many runs": (
+        lambda: gd.averaged(gd.multistart(bowl, np.zeros((2, 3)), gd.Adam(0.1), 1)[0]),
+        r"gd.averaged\(runs\)",
     ),
     "descend": (
         lambda: gd.averaged(gd.descend(bowl, np.zeros(3), gd.average(gd.Adam(0.1)), 1)),

@@ -11,6 +11,7 @@ from jaxgd.rules.average import (
     UniformAverage,
     average,
     average_in,
+    averages_all,
     averages_in,
 )
 from jaxgd.rules.base import (
@@ -97,6 +98,7 @@ __all__ = [
     "accumulate",
     "average",
     "average_in",
+    "averages_all",
     "averages_in",
     "canonical_rule",
     "chain",

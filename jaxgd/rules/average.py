@@ -19,7 +19,6 @@ from jaxgd.rules.base import (
     weigh,
     zeros,
 )
-from jaxgd.schedules import real
 from jaxgd.tree import PyTree
 
 
@@ -110,8 +109,8 @@ class UniformAverage:
         """The rule's updates, and the next state."""
         t = state.seen + 1
         late = t - self.start
-        counts = late % self.every == 0
-        share = jnp.where(counts, 1 / real(jnp.maximum(late // self.every + 1, 1)), 0)
+        n = jnp.maximum(late // self.every + 1, 1).astype(canonical_float())
+        share = jnp.where(late % self.every == 0, 1 / n, 0)
         updates, mean, inner = _inside(self.rule, grads, state, params, extra)
         return updates, AverageState(t, jnp.where(late > 0, share, 1), mean, inner)
 
@@ -124,18 +123,19 @@ def _inside(
     rule: Any, grads: PyTree, state: AverageState, params: PyTree, extra: dict[str, Any]
 ) -> tuple[PyTree, PyTree, Any]:
     """The rule's updates, the mean with the current iterate in it, and the rule's next state."""
-    _, mean = _with_current(state, params)
+    _, mean = _with_current(state, params, counts=True)
     updates, inner = rule.update(grads, state.rule, params, **forwarded(rule, extra))
     return updates, mean, inner
 
 
-def _with_current(state: AverageState, params: PyTree) -> tuple[PyTree, ...]:
+def _with_current(state: AverageState, params: PyTree, *, counts: Any) -> tuple[PyTree, ...]:
     """The average with the current iterate in it: in the dtypes of `params`, and as it is kept."""
 
     def equations(h: Any, x: Any, mean: Any) -> Any:
         # The first one as it is: mean + (x - mean) would round it.
-        mean = jnp.where(h.share == 1, x, mean + h.share * (x - mean))
-        return mean, mean
+        after = jnp.where(h.share == 1, x, mean + h.share * (x - mean))
+        after = after if counts is True else jnp.where(counts, after, mean)
+        return after, after
 
     return by_leaf(equations, SimpleNamespace(share=state.share), params, state.mean)
 
@@ -149,8 +149,16 @@ def averages_in(state: Any) -> list[AverageState]:
     return [node for node in jax.tree.leaves(state, is_leaf=is_average) if is_average(node)]
 
 
-def average_in(state: Any, params: PyTree) -> PyTree:
+def averages_all(state: Any, params: PyTree) -> bool:
+    """Whether the state of a rule holds one average, and that is of all the params."""
+    forms = [jax.tree.structure(found.mean) for found in averages_in(state)]
+    return forms == [jax.tree.structure(params)]
+
+
+def average_in(state: Any, params: PyTree, *, counts: Any = True) -> PyTree:
     """The average that the state of a rule holds, with the current iterate `params` in it.
+
+    Where `counts` is False, which may be traced, it is that of the iterates before.
 
     Raises:
       ValueError: it holds none, or several, or that of other params.
@@ -161,13 +169,13 @@ def average_in(state: Any, params: PyTree) -> PyTree:
             f"averaged needs the state of a rule with one average in it, and this one has "
             f"{len(found) or 'none'}: the rule must be gd.average(rule), or have one in it"
         )
-    form: Any = jax.tree.structure(params)
-    if jax.tree.structure(found[0].mean) != form:
+    if not averages_all(state, params):
+        form: Any = jax.tree.structure(params)
         raise ValueError(
             f"averaged: the average is one of {jax.tree.structure(found[0].mean)}, and the params "
             f"are {form}; of all params at once it is one if gd.average is around gd.partition"
         )
-    return _with_current(found[0], params)[0]
+    return _with_current(found[0], params, counts=counts)[0]
 
 
 def average(
