@@ -12,7 +12,6 @@ from jaxgd.rules.base import (
     by_leaf,
     check_wrapped,
     forwarded,
-    keeps_nonfinite,
     learning_rate_of,
     none_yet,
     zeros,
@@ -46,11 +45,6 @@ class Accumulate:
         """That of the rule inside, whose schedule counts updates."""
         rate = learning_rate_of(self.rule)
         return Slowed(rate, self.every) if callable(rate) else rate
-
-    @property
-    def keeps_nonfinite(self) -> bool:
-        """Whether the rule inside does: the sum keeps it until then."""
-        return keeps_nonfinite(self.rule)
 
     def init(self, params: PyTree) -> AccumulateState:
         """No gradient yet."""

@@ -12,7 +12,6 @@ from jaxgd.rules.base import (
     by_leaf,
     check_wrapped,
     forwarded,
-    keeps_nonfinite,
     learning_rate_of,
     no_weight,
     none_yet,
@@ -57,11 +56,6 @@ class ExponentialAverage:
         """That of the rule inside."""
         return learning_rate_of(self.rule)
 
-    @property
-    def keeps_nonfinite(self) -> bool:
-        """Whether the rule inside does."""
-        return keeps_nonfinite(self.rule)
-
     def init(self, params: PyTree) -> AverageState:
         """The start alone, which no later average has in it."""
         return _begun(no_weight(), params, self.rule)
@@ -93,11 +87,6 @@ class UniformAverage:
     def learning_rate(self) -> Any:
         """That of the rule inside."""
         return learning_rate_of(self.rule)
-
-    @property
-    def keeps_nonfinite(self) -> bool:
-        """Whether the rule inside does."""
-        return keeps_nonfinite(self.rule)
 
     def init(self, params: PyTree) -> AverageState:
         """The start alone."""

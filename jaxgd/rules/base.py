@@ -42,18 +42,21 @@ def is_transform(value: Any) -> bool:
     return bool(getattr(value, "transforms_gradients", False))
 
 
+def parts_of(value: Any) -> tuple[Any, ...]:
+    """The rules that a rule is made of: a class made by `pytree` says so by a property `parts`."""
+    return tuple(getattr(value, "parts", ())) if is_pytree(value) else ()
+
+
 def keeps_nonfinite(value: Any) -> bool:
     """Whether a gradient entry that is not finite leaves one in the params or the state for ever.
 
     A rule says so by `keeps_nonfinite: ClassVar[bool] = True`, and spares its runs a look at each
-    gradient.
+    gradient. One that is made of others does if they all do.
     """
+    parts = parts_of(value)
+    if parts:
+        return all(map(keeps_nonfinite, parts))
     return bool(getattr(value, "keeps_nonfinite", False))
-
-
-def parts_of(value: Any) -> tuple[Any, ...]:
-    """The rules that a rule is made of: a class made by `pytree` says so by a property `parts`."""
-    return tuple(getattr(value, "parts", ())) if is_pytree(value) else ()
 
 
 EXTRA = ("value", "grad", "value_fn")
@@ -203,11 +206,6 @@ class Chain:
     def learning_rate(self) -> Any:
         """That of the rule."""
         return learning_rate_of(self.rule)
-
-    @property
-    def keeps_nonfinite(self) -> bool:
-        """Whether all parts do."""
-        return all(map(keeps_nonfinite, self.parts))
 
     def init(self, params: PyTree) -> tuple[Any, ...]:
         """The states of the transforms and of the rule."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxgd.pytree import pytree, static
 from jaxgd.refusal import described
-from jaxgd.rules.base import check_wrapped, forwarded, keeps_nonfinite
+from jaxgd.rules.base import check_wrapped, forwarded
 from jaxgd.tree import PyTree, per_leaf
 
 OTHERS = "*"
@@ -66,11 +66,6 @@ class Partition:
     def parts(self) -> tuple[Any, ...]:
         """The rules."""
         return self.rules
-
-    @property
-    def keeps_nonfinite(self) -> bool:
-        """Whether all rules do."""
-        return all(map(keeps_nonfinite, self.rules))
 
     def init(self, params: PyTree) -> tuple[Any, ...]:
         """The states of the rules, each of its own part."""
