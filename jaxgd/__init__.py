@@ -1,6 +1,7 @@
 """jaxgd: gradient descent on any differentiable JAX loss, from one call."""
 
 from jaxgd import engines, landscapes, starts
+from jaxgd.averaged import averaged
 from jaxgd.axes import Axes
 from jaxgd.cache import cache_programs
 from jaxgd.data import Batches
@@ -23,6 +24,7 @@ from jaxgd.rules import (
     AdamW,
     ClipByGlobalNorm,
     ClipByValue,
+    Freeze,
     GradientDescent,
     Lion,
     Momentum,
@@ -31,7 +33,10 @@ from jaxgd.rules import (
     RMSProp,
     WeightDecay,
     Yogi,
+    accumulate,
+    average,
     chain,
+    partition,
 )
 from jaxgd.runs import Runs
 from jaxgd.schedules import (
@@ -68,6 +73,7 @@ __all__ = [
     "EarlyStop",
     "Evaluate",
     "ExponentialDecay",
+    "Freeze",
     "GradientDescent",
     "Grid",
     "Halving",
@@ -94,6 +100,9 @@ __all__ = [
     "WeightDecay",
     "Yogi",
     "__version__",
+    "accumulate",
+    "average",
+    "averaged",
     "cache_programs",
     "chain",
     "descend",
@@ -104,6 +113,7 @@ __all__ = [
     "minimize_many",
     "multistart",
     "number",
+    "partition",
     "product",
     "pytree",
     "starts",

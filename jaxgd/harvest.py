@@ -25,8 +25,10 @@ SAMPLE = 1024
 def gather(spread: Spread, job: ManyJob, ledger: Ledger, panel: Panel | None, **told: Any) -> Runs:
     """The outcomes of all runs; `told` are the fields that say how the job went."""
     runs, outcomes = np.arange(math.prod(spread.shape)), ledger.outcomes
+    whole, held = job.problem.params.merge, _held(spread, job, runs)
+    average = outcomes.averaged
     return Runs(
-        params=job.problem.params.merge(_ends(job, ledger), _held(spread, job, runs)),
+        params=whole(_ends(job, ledger, outcomes.x), held),
         loss=outcomes.loss,
         grad_norm=outcomes.grad_norm,
         aux=outcomes.aux,
@@ -37,6 +39,7 @@ def gather(spread: Spread, job: ManyJob, ledger: Ledger, panel: Panel | None, **
         history=_with_metrics(_history(spread, job, ledger), panel, len(runs)),
         inputs=Mapped(*(_mapped(spread, name, runs) for name in ("params", "rule", "args", "key"))),
         scale=scale_of(job, ledger),
+        averaged=None if average is None else whole(_ends(job, ledger, average), held),
         shape=spread.shape,
         **told,
     )
@@ -52,9 +55,9 @@ def starts_of(job: ManyJob, runs: Any) -> list[np.ndarray[Any, Any]]:
     ]
 
 
-def _ends(job: ManyJob, ledger: Ledger) -> list[np.ndarray[Any, Any]]:
-    """Where the runs ended; those that have not begun are at their starts."""
-    ends = jax.tree.leaves(ledger.outcomes.x)
+def _ends(job: ManyJob, ledger: Ledger, outcomes: PyTree) -> list[np.ndarray[Any, Any]]:
+    """Where the runs ended, or their averages; those that have not begun are at their starts."""
+    ends = jax.tree.leaves(outcomes)
     waiting = np.flatnonzero(np.isin(ledger.outcomes.status, (Status.NOT_STARTED, Status.RUNNING)))
     for end, start in zip(ends, starts_of(job, waiting), strict=True):
         end[waiting] = start

@@ -12,6 +12,7 @@ from jaxgd.engines import Engine, LaneSizes, Pieces
 from jaxgd.loop import Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import Record, Row
+from jaxgd.rules import average_in, averages_all
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
 from jaxgd.walk import (
@@ -90,6 +91,8 @@ class Finished:
     evaluations: Any
     saved: Any
     """Where a paused run stands; None if none is ever paused."""
+    averaged: PyTree
+    """The average of the iterates; None if the rule keeps none of all params."""
 
 
 @pytree
@@ -198,8 +201,19 @@ class Form:
         if self.pauses:
             saved = dataclasses.replace(walk, status=jnp.full((), Status.RUNNING, jnp.int32))
         counts = (at_step, steps, status, steps + by_row.astype(jnp.int32))
+        average = _average(walk)
+        average = None if average is None else problem.unpacked(average)
         x = problem.unpacked(x)
-        return Finished(lane.run, x, walk.first, kept.loss, norm, aux, *counts, saved)
+        return Finished(lane.run, x, walk.first, kept.loss, norm, aux, *counts, saved, average)
+
+
+def _average(walk: Walk) -> PyTree:
+    """The average of a run's iterates as far as their losses and gradients were finite."""
+    x, state = walk.carry.x, walk.carry.state
+    if not averages_all(state, x):
+        return None
+    bad = (walk.status == Status.NON_FINITE) & (walk.carry.step > 0)
+    return average_in(state, x, counts=~bad)
 
 
 def running(block: Lane) -> jax.Array:

@@ -83,6 +83,8 @@ class Runs:
     """Each run's mapped values."""
     scale: Scale
     """Typical sizes, by which `minima` tells ends apart."""
+    averaged: PyTree = None
+    """The averages of the iterates, (runs, ...), under a rule made by `average`, else None."""
     compile_seconds: float | None = None
     """Seconds spent tracing and compiling."""
     run_seconds: float | None = None

@@ -15,6 +15,7 @@ from jaxgd import tree
 from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import Row
+from jaxgd.rules import averages_in
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
 
@@ -98,10 +99,9 @@ def walk_from(
     kept = tree.where(running & better, Kept(carry.x, loss, norm, carry.step), kept)
     goes_on = running & (status == Status.RUNNING)
     after = descent.update(carry, loss, grads, tally)
-    x, step = tree.where(goes_on, (after.x, after.step), (carry.x, carry.step))
+    after = _standing(~goes_on, carry, after)
     status = jnp.where(running, status, walk.status)
     first = jnp.where(carry.step == 0, loss, walk.first)
-    after = dataclasses.replace(after, x=x, step=step)
     return dataclasses.replace(walk, carry=after, status=status, kept=kept, first=first), row
 
 
@@ -130,9 +130,21 @@ def stride_from(
         kept = dataclasses.replace(kept, loss=lowest, step=at)
     after = descent.update(carry, loss, grads, tally)
     if descent.stop.given:
-        x, step = tree.where(goes_on, (after.x, after.step), (carry.x, carry.step))
-        after = dataclasses.replace(after, x=x, step=step)
+        after = _standing(~goes_on, carry, after)
     return dataclasses.replace(walk, carry=after, status=status, kept=kept), row
+
+
+def _standing(stands: jax.Array, carry: Carry, after: Carry) -> Carry:
+    """The carry after a step, or where the run stands still as much as is read of the one before.
+
+    Of the rule's state that is an average, if there is one.
+    """
+    x, step = tree.where(stands, (carry.x, carry.step), (after.x, after.step))
+    after = dataclasses.replace(after, x=x, step=step)
+    if averages_in(carry.state):
+        state = tree.where(stands, carry.state, after.state)
+        after = dataclasses.replace(after, state=state)
+    return after
 
 
 def taint_of(descent: Descent, keep: str, evaluated: tuple[jax.Array, PyTree]) -> Any:

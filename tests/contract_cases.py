@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy_rules import RULES as REFERENCE_RULES
 from numpy_rules import TRANSFORMS as REFERENCE_TRANSFORMS
+from numpy_rules import WRAPPERS as REFERENCE_WRAPPERS
 from numpy_rules import Chain as ReferenceChain
 from numpy_schedules import SCHEDULES as REFERENCE_SCHEDULES
 
@@ -115,6 +116,12 @@ def _rule_cases():
     for name, transform in transforms:
         yield f"{name}-{plain[0]}", gd.chain(transform, plain[1])
     yield f"all-{stateful[0]}", gd.chain(*(part for _, part in transforms), stateful[1])
+    clipped = gd.chain(transforms[-1][1], stateful[1])
+    yield f"accumulated-{stateful[0]}", gd.accumulate(clipped, every=3)
+    yield f"averaged-{stateful[0]}", gd.average(stateful[1], decay=0.9)
+    yield f"averaged-{plain[0]}", gd.average(plain[1], start=3, every=2)
+    nested = gd.accumulate(gd.average(plain[1]), every=2)
+    yield f"nested-{plain[0]}", gd.partition({"*": nested})
 
 
 RULE_CASES = dict(_rule_cases())
@@ -149,7 +156,7 @@ def reference(node):
     if name in SCHEDULES:
         return REFERENCE_SCHEDULES[name](**given)
     wide = {key: np.longdouble(v) if type(v) is float else v for key, v in given.items()}
-    return (REFERENCE_RULES | REFERENCE_TRANSFORMS)[name](**wide)
+    return (REFERENCE_RULES | REFERENCE_TRANSFORMS | REFERENCE_WRAPPERS)[name](**wide)
 
 
 def _known(name):
@@ -179,12 +186,19 @@ def gradients(i=0):
 def walk(rule, x, grads):
     """The updates that a rule makes of a given sequence of gradients."""
 
+    return walk_to_the_end(rule, x, grads)[1]
+
+
+def walk_to_the_end(rule, x, grads):
+    """The last state of the rule and all updates."""
+
     def body(carry, g):
         x, state = carry
         updates, state = rule.update(g, state, x)
         return (x + updates, state), updates
 
-    return jax.lax.scan(body, (x, rule.init(x)), grads)[1]
+    (_, state), updates = jax.lax.scan(body, (x, rule.init(x)), grads)
+    return state, updates
 
 
 def assert_close(actual, desired, rtol, err_msg=""):

@@ -29,10 +29,12 @@ class Rule:
     def init(self, x):
         return 0, self.slots(np.asarray(x, dtype=np.float64))
 
+    def rate(self, count):
+        return self.learning_rate(count) if callable(self.learning_rate) else self.learning_rate
+
     def update(self, g, state, x):
         count, slots = state
-        lr = self.learning_rate(count) if callable(self.learning_rate) else self.learning_rate
-        u, slots = self.step(np.asarray(g, dtype=np.float64), slots, x, count + 1, lr)
+        u, slots = self.step(np.asarray(g, dtype=np.float64), slots, x, count + 1, self.rate(count))
         return u, (count + 1, slots)
 
 
@@ -284,6 +286,9 @@ class Chain:
     def __init__(self, *parts):
         self.parts = parts
 
+    def rate(self, count):
+        return self.parts[-1].rate(count)
+
     def init(self, x):
         return tuple(part.init(x) for part in self.parts)
 
@@ -295,6 +300,86 @@ class Chain:
         return g, new
 
 
+@dataclass
+class Accumulate:
+    """The rule is called with the mean of every k gradients, and nothing moves in between."""
+
+    rule: object
+    every: int
+
+    def rate(self, count):
+        return self.rule.rate(count // self.every)
+
+    def init(self, x):
+        return (), self.rule.init(x)
+
+    def update(self, g, state, x):
+        seen, inner = (*state[0], g), state[1]
+        if len(seen) < self.every:
+            return np.zeros_like(g), (seen, inner)
+        u, inner = self.rule.update(np.mean(seen, axis=0), inner, x)
+        return u, ((), inner)
+
+
+@dataclass
+class ExponentialAverage:
+    """A rule and the list of its iterates, to be averaged with weights decay^age."""
+
+    rule: object
+    decay: float
+
+    def rate(self, count):
+        return self.rule.rate(count)
+
+    def init(self, x):
+        return (), self.rule.init(x)
+
+    def update(self, g, state, x):
+        u, inner = self.rule.update(g, state[1], x)
+        return u, ((*state[0], x), inner)
+
+    def average(self, xs):
+        """Of the iterates x_0, x_1, ..., of which x_0 does not count."""
+        if len(xs) == 1:
+            return xs[0]
+        weights = np.power(np.float64(self.decay), np.arange(len(xs) - 1)[::-1])
+        return np.tensordot(weights, xs[1:], axes=1) / np.sum(weights)
+
+
+@dataclass
+class UniformAverage(ExponentialAverage):
+    """The same with the mean of x_start, x_(start + every), ... (Izmailov et al. 2018, alg. 1)."""
+
+    decay: None = None
+    start: int = 1
+    every: int = 1
+
+    def average(self, xs):
+        chosen = xs[self.start :: self.every]
+        return np.mean(chosen, axis=0) if len(chosen) else xs[-1]
+
+
+@dataclass
+class Partition:
+    """Rules of parts; of one array there is one part."""
+
+    rules: list
+    labels: object
+    names: list
+
+    def rate(self, count):
+        return None
+
+    def init(self, x):
+        (rule,) = self.rules
+        return rule.init(x)
+
+    def update(self, g, state, x):
+        (rule,) = self.rules
+        return rule.update(g, state, x)
+
+
 _RULES = (GradientDescent, Momentum, RMSProp, Adam, AdamW, NAdam, RAdam, AdaMax, AdaBelief, Yogi)
 RULES = {rule.__name__: rule for rule in (*_RULES, AdaGrad, AdaDelta, Lion)}
 TRANSFORMS = {t.__name__: t for t in (ClipByGlobalNorm, ClipByValue, WeightDecay)}
+WRAPPERS = {w.__name__: w for w in (Accumulate, ExponentialAverage, UniformAverage, Partition)}

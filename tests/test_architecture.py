@@ -40,6 +40,7 @@ FLOORS = {
     "result": 3.1,
     "axes": 3.1,
     "runs": 3.2,
+    "averaged": 3.3,
     "loop": 4.0,
     "walk": 4.1,
     "descend": 4.2,
@@ -200,6 +201,7 @@ def test_no_module_imports_a_peer_or_compiles_where_it_must_not():
 def test_the_public_names_are_these():
     expected = {
         "minimize", "descend", "minimize_many", "multistart", "sweep", "chain",
+        "accumulate", "average", "averaged", "partition", "Freeze",
         "Axes", "Batches", "Grid", "grid", "product", "Halving", "Rediscovered", "Runs", "Minimum",
         "starts",
         "pytree", "static", "number",

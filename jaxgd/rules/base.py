@@ -42,12 +42,20 @@ def is_transform(value: Any) -> bool:
     return bool(getattr(value, "transforms_gradients", False))
 
 
+def parts_of(value: Any) -> tuple[Any, ...]:
+    """The rules that a rule is made of: a class made by `pytree` says so by a property `parts`."""
+    return tuple(getattr(value, "parts", ())) if is_pytree(value) else ()
+
+
 def keeps_nonfinite(value: Any) -> bool:
     """Whether a gradient entry that is not finite leaves one in the params or the state for ever.
 
     A rule says so by `keeps_nonfinite: ClassVar[bool] = True`, and spares its runs a look at each
-    gradient.
+    gradient. One that is made of others does if they all do.
     """
+    parts = parts_of(value)
+    if parts:
+        return all(map(keeps_nonfinite, parts))
     return bool(getattr(value, "keeps_nonfinite", False))
 
 
@@ -63,6 +71,11 @@ def extras(rule: Any) -> tuple[str, ...]:
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return EXTRA
     return tuple(name for name in EXTRA if name in parameters)
+
+
+def forwarded(rule: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    """What a rule that is part of another takes of `extra`."""
+    return {name: extra[name] for name in extras(rule) if name in extra}
 
 
 def canonical_rule(rule: Any) -> Any:
@@ -185,18 +198,18 @@ class Chain:
     rule: Any
 
     @property
+    def parts(self) -> tuple[Any, ...]:
+        """All of them, in order."""
+        return (*self.transforms, self.rule)
+
+    @property
     def learning_rate(self) -> Any:
         """That of the rule."""
         return learning_rate_of(self.rule)
 
-    @property
-    def keeps_nonfinite(self) -> bool:
-        """Whether all parts do."""
-        return all(map(keeps_nonfinite, (*self.transforms, self.rule)))
-
     def init(self, params: PyTree) -> tuple[Any, ...]:
         """The states of the transforms and of the rule."""
-        return tuple(part.init(params) for part in (*self.transforms, self.rule))
+        return tuple(part.init(params) for part in self.parts)
 
     def update(
         self, grads: PyTree, state: tuple[Any, ...], params: PyTree = None, **extra: Any
@@ -206,7 +219,7 @@ class Chain:
         for transform, its_state in zip(self.transforms, state[:-1], strict=True):
             grads, state_after = transform.update(grads, its_state, params)
             after.append(state_after)
-        taken = {name: extra[name] for name in extras(self.rule) if name in extra}
+        taken = forwarded(self.rule, extra)
         updates, state_after = self.rule.update(grads, state[-1], params, **taken)
         return updates, (*after, state_after)
 
@@ -232,9 +245,7 @@ def chain(*parts: Any) -> Chain:
       0.001
     """
     for i, part in enumerate(parts):
-        if isinstance(part, type) or not is_rule(part):
-            kind = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
-            raise ValueError(f"chain takes rules, that is, instances with init and update: {kind}")
+        _check_instance(part, "chain")
         is_last = i == len(parts) - 1
         if is_transform(part) == is_last:
             place = "comes last, where a rule must be" if is_last else "comes before the last place"
@@ -246,11 +257,26 @@ def chain(*parts: Any) -> Chain:
     return Chain(tuple(parts[:-1]), parts[-1])
 
 
+def _check_instance(part: Any, name: str) -> None:
+    if isinstance(part, type) or not is_rule(part):
+        kind = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
+        raise ValueError(f"{name} takes rules, that is, instances with init and update: {kind}")
+
+
+def check_wrapped(rule: Any, name: str) -> None:
+    """Raise a ValueError unless `rule` is one that `name` can wrap: no transform of gradients."""
+    _check_instance(rule, name)
+    if is_transform(rule):
+        raise ValueError(
+            f"{name} takes rules; {type(rule).__name__} only transforms gradients: put it into a "
+            f"gd.chain, before a rule"
+        )
+
+
 def name_of(rule: Any) -> str:
-    """The names of a rule's classes, as one would write them."""
-    if isinstance(rule, Chain):
-        return f"chain({', '.join(map(name_of, (*rule.transforms, rule.rule)))})"
-    return type(rule).__name__
+    """The names of a rule's classes, those of its parts in brackets."""
+    parts = parts_of(rule)
+    return type(rule).__name__ + (f"({', '.join(map(name_of, parts))})" if parts else "")
 
 
 def learning_rate_of(rule: Any) -> Any:
