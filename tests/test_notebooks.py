@@ -48,7 +48,25 @@ def influenza(text):
     assert share > 75
 
 
-CHECKS = {"influenza": influenza}
+def minibatch(text):
+    reached = [float(number) for number in re.findall(r"steps, test accuracy (\d+\.\d) %", text)]
+    assert len(reached) == 3
+    assert reached[0] < 93  # all of them at each step
+    assert min(reached[1:]) > 95
+    assert 0.3 < float(re.search(r"learning rates: (\d+\.\d+)", text)[1]) < 20
+    assert "STOPPED" in text
+    assert float(re.search(r"epochs: test accuracy (\d+\.\d) %", text)[1]) > 97
+    assert float(re.search(r"together: (\d+\.\d) %", text)[1]) > 97
+
+
+def models(text):
+    reached = re.findall(r"(\w+): test accuracy (\d+\.\d) %", text)
+    assert [name for name, _ in reached] == ["plain", "linen", "nnx", "equinox"]
+    assert min(float(number) for _, number in reached) > 96
+    assert "the result is a MLP" in text
+
+
+CHECKS = {"influenza": influenza, "minibatch": minibatch, "models": models}
 
 
 def test_every_notebook_is_checked():
