@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,14 +42,15 @@ class Curves:
 
 def recorded(label: str, outcome: Result | Runs, column: str) -> Curves | None:
     """A column of the history, None if it was not recorded."""
-    values = getattr(outcome.history, column, None)
+    history: Any = outcome.history
+    values = getattr(history, column, None)
     status = np.atleast_1d(np.asarray(outcome.status))
     if values is None or not np.size(values):
         return None
     values = np.asarray(values).reshape(len(status), -1)
     if values.dtype.isbuiltin == 2:  # such as bfloat16, of which NumPy knows no quantiles
         values = values.astype(np.float32)
-    step = np.asarray(outcome.history.step).reshape(-1, values.shape[1])[0]
+    step = np.asarray(history.step).reshape(-1, values.shape[1])[0]
     finite = np.isfinite(values)
     last = np.where(finite.any(1), len(step) - 1 - np.argmax(finite[:, ::-1], axis=1), -1)
     each = run_labels(outcome) if isinstance(outcome, Runs) and len(status) <= FEW else [""]
@@ -177,7 +179,8 @@ def _held(curves: Curves, drawn: Array) -> Array:
     if len(curves.values) > FEW:
         tame = tame[np.arange(len(tame)), curves.last[curves.status != Status.NON_FINITE]]
     held = np.concatenate([drawn[drawn <= highest + 9 * abs(highest)], tame.ravel()])
-    return held[np.isfinite(held)]
+    finite: Array = held[np.isfinite(held)]
+    return finite
 
 
 def _scale(ax: Axes, held: Array, cut: bool) -> float:
@@ -218,7 +221,8 @@ def _mark_ends(ax: Axes, curves: Curves, at: int, alone: bool, top: float) -> No
         edge[values <= 0] = 0.0
     seen, own = np.isnan(edge), alone and not many
     size, outline, alpha = (4.0, "", 0.4) if many else (8.0, canvas.WHITE, 1.0)
-    for style, status in itertools.product(runs if own else [at], np.unique(curves.status)):
+    styles: list[int] = runs.tolist() if own else [at]
+    for style, status in itertools.product(styles, np.unique(curves.status)):
         some = (curves.status == status) & ((runs == style) if own else True)
         shape, ink = canvas.STATUS_MARKERS[Status(int(status))], canvas.colour(style)
         for y, chosen in ((values, some & seen), (edge, some & ~seen)):

@@ -218,8 +218,8 @@ def _shade(ax: Axes, rows: dict[str, int], bounds: Any, params: PyTree) -> None:
     ax.autoscale_view()
     left, right = ax.get_xlim()
     for y, low, high in zip(rows.values(), *sides, strict=False):
-        ends = max(low, left), min(high, right)
-        ax.fill_betweenx([y - 0.42, y + 0.42], *ends, color=canvas.GREY, alpha=0.18, linewidth=0)
+        x1, x2 = max(low, left), min(high, right)
+        ax.fill_betweenx([y - 0.42, y + 0.42], x1, x2, color=canvas.GREY, alpha=0.18, linewidth=0)
     ax.set_xlim(left, right)
 
 
@@ -254,27 +254,25 @@ def basins(runs: Runs, loss: Loss | None = None, args: Any = (), ax: Axes | None
             f"basins need runs from starts of two parameters, got {width or 'no'} that differ: "
             "gd.plot.path and gd.plot.parameters draw any number"
         )
-    starts, minima, fine = (
-        points(runs.inputs.params, np.arange(len(runs))),
-        runs.minima(),
-        runs.succeeded,
-    )
+    starts = points(runs.inputs.params, np.arange(len(runs)))
+    minima, failed = runs.minima(), ~runs.succeeded
     ax = canvas.axes(ax)
     if loss is not None:
         plane, box = Plane(np.zeros(2), np.eye(2), [], ""), [starts.min(0), starts.max(0)]
         surface = Surface(loss, args, runs.best.params)
         contours(ax, plane, surface, np.stack(box, axis=1), filled=False)
     size = float(np.clip(160 / np.sqrt(len(runs)), 1, 7))
-    _minima(ax, minima, *starts.T, size)
-    if not fine.all():
-        label = f"failed: {_counted(int(np.sum(~fine)), 'run')}"
-        canvas.dots(ax, *starts[~fine].T, "x", canvas.INK, label=label, size=size)
+    x, y = starts.T
+    _minima(ax, minima, x, y, size)
+    if failed.any():
+        label = f"failed: {_counted(int(np.sum(failed)), 'run')}"
+        canvas.dots(ax, x[failed], y[failed], "x", canvas.INK, label=label, size=size)
     limits = {"xlim": ax.get_xlim(), "ylim": ax.get_ylim()}
     for minimum in minima[:GROUPS]:
-        there = vector(minimum.params)
-        canvas.dots(ax, *there[:, None], "*", canvas.WHITE, size=14.0, outline=canvas.INK)
-    x, y = names(runs.best.params)
-    ax.set(xlabel=f"start of {x}", ylabel=f"start of {y}", **limits)
+        at, up = vector(minimum.params)
+        canvas.dots(ax, at, up, "*", canvas.WHITE, size=14.0, outline=canvas.INK)
+    across, upwards = names(runs.best.params)
+    ax.set(xlabel=f"start of {across}", ylabel=f"start of {upwards}", **limits)
     canvas.legend(ax, canvas.BESIDE, scale=7 / size)
     return ax
 

@@ -75,12 +75,11 @@ def window(seen: list[Array], strays: list[bool], best: Array) -> Array:
 
 def contours(ax: Axes, plane: Plane, surface: Surface, box: Array, filled: bool = True) -> None:
     """Contours at quantiles of the loss in the box, so that there is the same area between them."""
-    x, y = (np.linspace(*ends, SIDE) for ends in box)
+    x, y = np.linspace(box[:, 0], box[:, 1], SIDE).T
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     z = np.ma.masked_invalid(surface.heights(plane.origin + grid @ plane.axes).reshape(SIDE, SIDE))
-    levels = (
-        np.unique(np.quantile(z.compressed(), np.linspace(0, 1, LEVELS + 1))) if z.count() else []
-    )
+    shares = np.linspace(0, 1, LEVELS + 1)
+    levels: Array = np.unique(np.quantile(z.compressed(), shares)) if z.count() else shares[:0]
     if len(levels) < 3:
         return
     ax.grid(visible=False)

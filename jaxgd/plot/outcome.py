@@ -92,7 +92,8 @@ def names(params: PyTree) -> Iterator[str]:
 def vector(params: PyTree) -> Array:
     """A run's optimised numbers, float64 (d,)."""
     moving = [np.asarray(leaf)[None] for leaf in jax.tree.leaves(params) if is_optimised(leaf)]
-    return points(moving, np.array([0]))[0]
+    numbers: Array = points(moving, np.array([0]))[0]
+    return numbers
 
 
 def restored(params: PyTree, numbers: Any) -> PyTree:

@@ -98,26 +98,26 @@ def _rank(result: Result) -> float:
 
 def _tracks(listed: Listed) -> tuple[list[Track], int]:
     """The runs that recorded params, 200 of all at most, and how many there are."""
-    found = []
+    found: list[tuple[str, Result | Runs, int]] = []
     for label, outcome in listed:
         if outcome.history is None or outcome.history.params is None:
             continue
         if isinstance(outcome, Result):
-            found.append((label, outcome, None))
+            found.append((label, outcome, 0))
             continue
         each = run_labels(outcome) if len(outcome) <= FEW else [""] * len(outcome)
         found += [(label or each[i], outcome, i) for i in range(len(outcome))]
-    chosen = np.unique(np.linspace(0, len(found) - 1, MOST).astype(int)) if found else []
-    tracks = (_track(*found[i]) for i in chosen)
+    chosen = sorted(set(np.linspace(0, len(found) - 1, MOST).astype(int))) if found else []
+    tracks = [_track(*found[i]) for i in chosen]
     return [track for track in tracks if len(track.points)], len(found)
 
 
-def _track(label: str, outcome: Result | Runs, run: int | None) -> Track:
-    one = outcome if run is None else outcome[run]
-    rows = points(one.history.params, np.arange(len(one.history)))
-    fine = np.isfinite(rows).all(1) & (np.asarray(one.history.step) <= int(one.steps))
-    values = one.history.loss
-    loss = None if values is None else np.asarray(values, np.float64)[fine]
+def _track(label: str, outcome: Result | Runs, run: int) -> Track:
+    one = outcome[run] if isinstance(outcome, Runs) else outcome
+    history: Any = one.history
+    rows = points(history.params, np.arange(len(history)))
+    fine = np.isfinite(rows).all(1) & (np.asarray(history.step) <= int(one.steps))
+    loss = None if history.loss is None else np.asarray(history.loss, np.float64)[fine]
     return Track(label, rows[fine], loss, Status(int(one.status)))
 
 
@@ -137,17 +137,17 @@ def _plane(params: PyTree, tracks: list[Track]) -> Plane:
 
 
 def _line(ax: Axes, track: Track, xy: Array, at: int, of: int) -> None:
-    colour, size = canvas.COLOURS[0], 3.5
+    (x, y), colour, size = xy.T, canvas.COLOURS[0], 3.5
     if of <= FEW:
-        canvas.line(ax, *xy.T, at, track.label if of > 1 else "")
+        canvas.line(ax, x, y, at, track.label if of > 1 else "")
         colour, size = canvas.colour(at), 7.0
         if len(xy) <= DOTTED:
-            canvas.dots(ax, *xy.T, "o", colour, size=3.0)
+            canvas.dots(ax, x, y, "o", colour, size=3.0)
     else:
-        ax.plot(*xy.T, color=colour, linewidth=0.6, alpha=0.5)
+        ax.plot(x, y, color=colour, linewidth=0.6, alpha=0.5)
     shape = canvas.STATUS_MARKERS[track.status]
-    canvas.dots(ax, *xy[0], "o", canvas.WHITE, size=size, outline=colour)
-    canvas.dots(ax, *xy[-1], shape, colour, size=size + 2, outline=canvas.WHITE)
+    canvas.dots(ax, x[0], y[0], "o", canvas.WHITE, size=size, outline=colour)
+    canvas.dots(ax, x[-1], y[-1], shape, colour, size=size + 2, outline=canvas.WHITE)
 
 
 def _strays(tracks: list[Track]) -> list[bool]:

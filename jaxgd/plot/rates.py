@@ -38,7 +38,7 @@ def learning_rate(
     Example:
       >>> import jaxgd as gd
       >>> ax = gd.plot.learning_rate(gd.Warmup(gd.CosineDecay(0.1, steps=900), steps=100), 1000)
-      >>> ax.get_xlabel(), float(ax.lines[0].get_ydata()[100].round(6))
+      >>> ax.get_xlabel(), round(float(ax.lines[0].get_ydata()[100]), 6)
       ('step', 0.1)
     """
     count = as_count(steps, "steps", at_least=1)
