@@ -81,8 +81,10 @@ def test_a_run_that_diverges_leaves_the_axis_to_the_others():
     losses = np.stack([falling(30), *np.tile(wild.history.loss, (20, 1))])
     status = [gd.Status.MAX_STEPS, *[gd.Status.NON_FINITE] * 20]
     many = runs(losses[:, -1], np.zeros((21, 2)), status, history=history(losses))
-    for shown in (gd.plot.convergence(many), gd.plot.convergence(wild)):
-        assert shown.get_ylim()[1] < 100
+    crowd, alone = gd.plot.convergence(many), gd.plot.convergence(wild)
+    assert crowd.get_ylim()[1] < 100
+    assert alone.get_ylim()[1] > wild.history.loss[-1]
+    for shown in (crowd, alone):
         drawn(shown)
 
 

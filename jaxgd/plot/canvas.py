@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from jaxgd.refusal import described
 from jaxgd.status import Status
 
-COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#56B4E9", "#D55E00")
+BLUE, ORANGE, BLACK, RED = "#0072B2", "#E69F00", "#000000", "#D55E00"
+SKY, GREEN, PURPLE = "#56B4E9", "#009E73", "#CC79A7"
+COLOURS = (BLUE, ORANGE, BLACK, RED, SKY, GREEN, PURPLE)
 LINES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1, 2)), (0, (1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "p")
 GREY, INK, WHITE = "#8C8C8C", "#333333", "#FFFFFF"

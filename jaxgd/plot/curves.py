@@ -64,9 +64,9 @@ def convergence(shown: Shown, ax: Axes | None = None) -> Axes:
     Up to 12 runs have a line each, labelled with the numbers of their rules in a sweep. Of more the
     median is drawn and the range from the 10 % to the 90 % quantile, in which a run that has ended
     keeps its last finite loss, so that all runs count at every step. The axis is logarithmic where
-    no loss is negative and they span two decades; a zero lies below such an axis. What lies far
-    above the starts of runs that went non-finite is beyond the axis; their ends are marked at its
-    top, and so are those of runs without a finite loss.
+    no loss is negative and they span two decades; a zero lies below such an axis. If
+    some runs went non-finite, what lies far above their starts is beyond the axis, for the others'
+    sake, and their ends are marked at its top; so are those of runs without a finite loss.
 
     Args:
       shown: a `Result`, a `Runs` or a mapping from labels to them, with a history of the loss
@@ -119,11 +119,15 @@ def _draw(shown: Listed, column: str, words: str, ax: Axes | None) -> Axes:
     if not drawn:
         canvas.note(ax, f"the {words} was not recorded:\nrecord=gd.Record() keeps it")
         return ax
-    alone, held = len(listed) == 1, []
+    alone, held = len(listed) == 1, list[Array]()
     for at, curves in drawn:
         few = len(curves.values) <= FEW
-        held.append(_held(curves, (_lines if few else _band)(ax, curves, at, alone)))
-    top = _scale(ax, np.concatenate(held), any(map(diverged, listed)))
+        held.append((_lines if few else _band)(ax, curves, at, alone))
+    wild = np.concatenate([curves.status for _, curves in drawn]) == Status.NON_FINITE
+    cut = bool(wild.any() and not wild.all())
+    if cut:
+        held = [_held(curves, values) for (_, curves), values in zip(drawn, held, strict=True)]
+    top = _scale(ax, np.concatenate(held), cut)
     for at, curves in drawn:
         _mark_ends(ax, curves, at, alone, top)
     _name_ends(ax, [curves for _, curves in drawn])
@@ -161,23 +165,19 @@ def _band(ax: Axes, curves: Curves, at: int, alone: bool) -> Array:
     return np.concatenate([low, middle, high])
 
 
-def diverged(curves: Curves | None) -> bool:
-    """Whether a run went non-finite, so that its values may have risen without bound."""
-    return curves is not None and bool(np.any(curves.status == Status.NON_FINITE))
-
-
 def _held(curves: Curves, drawn: Array) -> Array:
     """The values that the axis must hold: not what lies far above the starts of runs that diverged.
 
     Else the others would look alike, at the foot of forty decades.
     """
-    if not diverged(curves):
+    calm = curves.status != Status.NON_FINITE
+    if calm.all():
         return drawn
     starts = curves.values[curves.last >= 0, 0]
     highest = float(np.max(starts)) if len(starts) else 0.0
-    tame = curves.values[curves.status != Status.NON_FINITE]
+    tame = curves.values[calm]
     if len(curves.values) > FEW:
-        tame = tame[np.arange(len(tame)), curves.last[curves.status != Status.NON_FINITE]]
+        tame = tame[np.arange(len(tame)), curves.last[calm]]
     held = np.concatenate([drawn[drawn <= highest + 9 * abs(highest)], tame.ravel()])
     finite: Array = held[np.isfinite(held)]
     return finite
@@ -188,6 +188,8 @@ def _scale(ax: Axes, held: Array, cut: bool) -> float:
     log = canvas.is_wide(held)
     if log:
         ax.set_yscale("log")
+    if not len(held):
+        ax.set_yticks([])
     if not cut or not len(held):
         return np.inf
     ends = np.array([held[held > 0].min() if log else held.min(), held.max()], np.float64)

@@ -56,14 +56,14 @@ class Surface:
 
 
 def window(seen: list[Array], strays: list[bool], best: Array) -> Array:
-    """What to show, (2, 2): all iterates, but of runs that went astray only what lies near."""
+    """What to show, (2, 2): all iterates, or the nearer half if all runs went astray."""
     starts = [xy[:1] for xy in seen]
     tame = [xy for xy, stray in zip(seen, strays, strict=True) if not stray]
     wild = np.concatenate(
         [xy for xy, stray in zip(seen, strays, strict=True) if stray] or [best[None]]
     )
-    away = np.abs(wild - best)
-    near = wild[np.all(away <= np.median(away, axis=0), axis=1)]
+    away = np.linalg.norm(wild - best, axis=1)
+    near = wild[away <= np.quantile(away, 0.5, method="higher")]
     kept = np.concatenate([*starts, *(tame or [near]), best[None]])
     low, high = kept.min(0), kept.max(0)
     # Where nothing moves: a tenth of the other direction, or of where it stands.

@@ -27,7 +27,8 @@ def _of_one(result: Result, loss: Any = None, args: Any = ()) -> Figure:
     if with_path:
         path(result, loss, args, made[2])
     ended = Status(int(result.status)).name
-    figure.suptitle(f"{ended} after {int(result.steps):,} steps, loss {float(result.loss):.6g}")
+    steps = "1 step" if int(result.steps) == 1 else f"{int(result.steps):,} steps"
+    figure.suptitle(f"{ended} after {steps}, loss {float(result.loss):.6g}")
     return figure
 
 

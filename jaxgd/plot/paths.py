@@ -137,7 +137,7 @@ def _plane(params: PyTree, tracks: list[Track]) -> Plane:
 
 
 def _line(ax: Axes, track: Track, xy: Array, at: int, of: int) -> None:
-    (x, y), colour, size = xy.T, canvas.COLOURS[0], 3.5
+    (x, y), colour, size = xy.T, canvas.BLUE, 3.5
     if of <= FEW:
         canvas.line(ax, x, y, at, track.label if of > 1 else "")
         colour, size = canvas.colour(at), 7.0
@@ -182,5 +182,5 @@ def _name(ax: Axes, tracks: list[Track], total: int) -> None:
         shape, label = canvas.STATUS_MARKERS[status], f"end: {status.name}"
         canvas.dots(ax, [], [], shape, canvas.GREY, label=label, size=8.0)
     if total > MOST:
-        ax.plot([], [], color=canvas.COLOURS[0], label=f"{len(tracks)} of {total:,} runs")
+        ax.plot([], [], color=canvas.BLUE, label=f"{len(tracks)} of {total:,} runs")
     canvas.legend(ax)

@@ -112,13 +112,13 @@ def finder(finding: Finding, ax: Axes | None = None) -> Axes:
     low, high = map(float, finding.stable)
     if np.isfinite([low, high]).all():
         words = f"stable: {low:.3g} to {high:.3g}"
-        ax.axvspan(low, high, color=canvas.COLOURS[5], alpha=0.2, linewidth=0, label=words)
+        ax.axvspan(low, high, color=canvas.SKY, alpha=0.2, linewidth=0, label=words)
     if np.isfinite(initial):
         words = f"initial loss {initial:.4g}"
         ax.axhline(initial, color=canvas.GREY, linestyle="--", linewidth=1.2, label=words)
     top, finite = _top(losses, initial), np.isfinite(losses)
     shown = finite & (losses <= top)
-    ax.plot(rates, np.where(shown, losses, np.nan), color=canvas.COLOURS[0], marker="o", ms=4)
+    ax.plot(rates, np.where(shown, losses, np.nan), color=canvas.BLUE, marker="o", ms=4)
     if canvas.is_wide(np.append(losses[shown], initial if np.isfinite(initial) else [])):
         ax.set_yscale("log")
     for chosen, shape, words in (
@@ -126,11 +126,11 @@ def finder(finding: Finding, ax: Axes | None = None) -> Axes:
         (finite & ~shown, "^", f"above {top:.3g}"),
     ):
         if chosen.any():
-            red, x = canvas.COLOURS[6], rates[chosen]
+            red, x = canvas.RED, rates[chosen]
             canvas.dots(ax, x, np.ones(len(x)), shape, red, label=words, size=7.0, at_edge=True)
     if np.isfinite(suggestion):
         words = f"suggestion {suggestion:.3g}"
-        ax.axvline(suggestion, color=canvas.COLOURS[2], linewidth=1.6, label=words)
+        ax.axvline(suggestion, color=canvas.BLACK, linewidth=1.6, label=words)
     canvas.legend(ax)
     return ax
 
