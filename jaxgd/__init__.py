@@ -1,5 +1,7 @@
 """jaxgd: gradient descent on any differentiable JAX loss, from one call."""
 
+from typing import TYPE_CHECKING, Any
+
 from jaxgd import engines, landscapes, starts
 from jaxgd.averaged import averaged
 from jaxgd.axes import Axes
@@ -53,6 +55,9 @@ from jaxgd.schedules import (
 )
 from jaxgd.status import RunFailed, Status
 from jaxgd.stop import Stop
+
+if TYPE_CHECKING:
+    from jaxgd import plot as plot
 
 __version__ = "0.1.0"
 
@@ -120,3 +125,16 @@ __all__ = [
     "static",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not in __all__: `from jaxgd import *` must work without Matplotlib, and not import it.
+    if name == "plot":
+        import importlib
+
+        return importlib.import_module("jaxgd.plot")
+    raise AttributeError(f"module 'jaxgd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "plot"]

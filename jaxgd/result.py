@@ -1,6 +1,8 @@
 """What a run returns: data only."""
 
+import functools
 import html
+import importlib
 import re
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from jaxgd.pytree import pytree, static
 from jaxgd.record import History
+from jaxgd.refusal import described
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, brief
 
@@ -97,6 +100,21 @@ class Result:
             shown.append(("run time", f"{self.run_seconds:.3f} s"))
         return shown
 
+    def plot(self, loss: Any = None, args: Any = ()) -> Any:
+        """A page of pictures: loss and gradient norm by step, and the path if params were recorded.
+
+        Args:
+          loss: what was minimised, for the contours below the path; None draws none.
+          args: its further arguments, a tuple.
+
+        Returns:
+          A Matplotlib `Figure`, which a notebook shows.
+
+        Raises:
+          ImportError: Matplotlib is not installed.
+        """
+        return page_of(self, loss, args)
+
     def __repr__(self) -> str:
         if not _is_concrete(self):
             return f"Result(params={self.params}, loss={self.loss}, status={self.status}, ...)"
@@ -106,6 +124,18 @@ class Result:
         if not _is_concrete(self):
             return f"<pre>{html.escape(repr(self))}</pre>"
         return f"{html_table(self.rows())}<p>{html.escape(self.message)}</p>"
+
+
+@functools.singledispatch
+def page(outcome: Any, *_: Any) -> Any:
+    """A page of pictures of an outcome, a Matplotlib `Figure`; `jaxgd.plot` says of what kinds."""
+    raise TypeError(f"a page is of a gd.Result or a gd.Runs, got {described(outcome)}")
+
+
+def page_of(outcome: Any, loss: Any, args: Any) -> Any:
+    """The same, and the pictures are imported first: they stand floors above, on Matplotlib."""
+    importlib.import_module("jaxgd.plot")
+    return page(outcome, loss, args)
 
 
 def table(rows: list[tuple[str, str]]) -> str:

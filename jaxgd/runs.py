@@ -13,7 +13,7 @@ import numpy as np
 from jaxgd.minima import Minimum, cluster
 from jaxgd.pytree import pytree, static
 from jaxgd.record import History
-from jaxgd.result import Result, html_table, table
+from jaxgd.result import Result, html_table, page_of, table
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, brief
 
@@ -213,6 +213,21 @@ class Runs:
             shown.append(("compile time", f"{self.compile_seconds:.3f} s"))
             shown.append(("run time", f"{self.run_seconds:.3f} s"))
         return [*shown, ("engine", self.engine)]
+
+    def plot(self, loss: Any = None, args: Any = ()) -> Any:
+        """A page of pictures: losses and params of the minima; convergence and basins if known.
+
+        Args:
+          loss: what was minimised, for contours below basins of two parameters; None draws none.
+          args: its further arguments, a tuple.
+
+        Returns:
+          A Matplotlib `Figure`, which a notebook shows.
+
+        Raises:
+          ImportError: Matplotlib is not installed.
+        """
+        return page_of(self, loss, args)
 
     def __repr__(self) -> str:
         return table(self.rows()) if isinstance(self.status, np.ndarray) else "Runs(...)"

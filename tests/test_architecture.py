@@ -70,6 +70,7 @@ FLOORS = {
     "many": 8.2,
     "landscapes": 9.0,
     "starts": 9.0,
+    "plot": 9.1,
     "target": 10.0,
     "files": 10.0,
     "cli": 10.1,
