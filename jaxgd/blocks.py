@@ -76,6 +76,8 @@ class Made:
     """Of each device."""
     engine: str
     """What runs, in words."""
+    captured: list[Any]
+    """The arrays that the loss refers to, on the devices."""
     speed: Speed = dataclasses.field(default_factory=Speed)
 
 
@@ -90,7 +92,7 @@ class Block:
     own: tuple[Column, ...]
     """The mapped leaves of all else."""
     shared: list[Any]
-    """The values that all runs share, on the devices."""
+    """The values that all runs share, on the devices, and what the loss refers to."""
     x: PyTree
     """The start of the first run."""
 
@@ -112,7 +114,7 @@ def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
     made, seconds = kept_or_made(loss, form, values, make)
     starts, own = _columns(job)
     x = job.problem.packed(job.x)
-    return Block(made, len(job.devices), starts, own, shared, x), seconds
+    return Block(made, len(job.devices), starts, own, [*shared, *made.captured], x), seconds
 
 
 def _columns(job: ManyJob) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
@@ -136,6 +138,8 @@ def _compile(
     job: ManyJob, values: tuple[list[Any], Any], rule: Layout, shared: Any, places: tuple[Any, Any]
 ) -> Made:
     form, jaxpr = _form(job, values, rule)
+    captured = jax.device_put([c if is_key(c) else jnp.asarray(c) for c in jaxpr.consts], places[1])
+    shared = [*shared, *captured]
     one = _lanes(job, form, 1, shared)
     if job.pauses and any(map(is_key, jax.tree.leaves(one.walk))):
         raise TypeError(
@@ -149,14 +153,15 @@ def _compile(
         told = engine.described(sizes) + why
         strides = sizes.in_kernel and not (job.pauses or job.problem.stochastic)
         whole = dataclasses.replace(form, engine=engine, sizes=sizes, strides=strides)
-        return _made(job, whole, shared, places, told)
+        return _made(job, whole, (shared, captured), places, told)
 
     platform = "Python" if option("jax_disable_jit") else job.devices[0].platform
     return with_engine(make, job.engine, platform, jaxpr, many=True)
 
 
-def _made(job: ManyJob, form: Form, shared: Any, places: tuple[Any, Any], told: str) -> Made:
-    """The compiled block of a form."""
+def _made(job: ManyJob, form: Form, known: Any, places: tuple[Any, Any], told: str) -> Made:
+    """The compiled block of a form; `known` is what all runs share, and what of it is captured."""
+    shared, captured = known
     count, sizes, (starts, own) = len(job.devices), form.sizes, _columns(job)
     block, room = _lanes(job, form, count * sizes.lanes, shared), count * sizes.window
     marks = _shape((count,), np.int32), _shape((count,), np.bool_)
@@ -177,7 +182,7 @@ def _made(job: ManyJob, form: Form, shared: Any, places: tuple[Any, Any], told: 
     where = {"in_shardings": (each, each, everywhere, everywhere), "out_shardings": each}
     options = form.engine.compiler_options
     traced = prepared(function, block, window, orders, shared, donate=0, options=options, **where)
-    return Made(traced(), block, finished, sizes, told)
+    return Made(traced(), block, finished, sizes, told, captured)
 
 
 def _rows(columns: tuple[Column, ...], length: int) -> list[Any]:
@@ -219,6 +224,7 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
 
     def descent(own: list[Any], shared: Any, run: Any) -> Descent:
         _, (numbers, stop, inputs) = filled([None] * counts[0], own, shared)
+        inputs = dataclasses.replace(inputs, captured=list(shared[mapped.count(False) :]))
         if key_is_shared:
             inputs = dataclasses.replace(inputs, key=jax.random.fold_in(inputs.key, run))
         if own_order:

@@ -31,7 +31,7 @@ from jaxgd.record import Record
 from jaxgd.refusal import USE_DESCEND
 from jaxgd.rules import is_foreign
 from jaxgd.stop import Stop
-from jaxgd.tree import Layout, PyTree, divide, max_norm, traced_or_static
+from jaxgd.tree import Layout, PyTree, divide, is_key, max_norm, traced_or_static
 
 
 @dataclasses.dataclass
@@ -60,6 +60,8 @@ class Program:
     sizes: Sizes
     engine: str
     """What runs, in words."""
+    captured: list[Any]
+    """The arrays that the loss refers to."""
     rate: float | None = None
     """Steps per second as last seen; only the length of calls depends on it."""
 
@@ -112,7 +114,8 @@ def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
     form = (job.problem, rule_layout, (job.keep, job.record, job.engine))
     values = (job.x, numbers.leaves())
     program, seconds = kept_or_made(loss, form, values, lambda: _compile(job, rule_layout, numbers))
-    return program, numbers, seconds
+    inputs = dataclasses.replace(numbers.inputs, captured=program.captured)
+    return program, dataclasses.replace(numbers, inputs=inputs), seconds
 
 
 def kept_or_made(
@@ -145,6 +148,10 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     # Parts of the job, since what is compiled must not keep all of it alive.
     x, record, keep = job.x, job.record, job.keep
     problem, jaxpr = job.problem.traced(x, numbers.inputs)
+    # Handed in: XLA:CPU cannot have large constants in a kernel, and is slow to compile any.
+    captured = [const if is_key(const) else jax.numpy.asarray(const) for const in jaxpr.consts]
+    inputs = dataclasses.replace(numbers.inputs, captured=captured)
+    numbers = dataclasses.replace(numbers, inputs=inputs)
     problem = dataclasses.replace(problem, apart=is_streamed(jaxpr))
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
@@ -181,7 +188,8 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     moved, sizes, (engine, why) = with_engine(make, job.engine, platform, jaxpr, many=False)
     rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
     later = None if rows_have_all else Look(_looking(problem), engine, platform)
-    return Program(begun(), moved, later, fresh, sizes, engine.described(sizes) + why)
+    told = engine.described(sizes) + why
+    return Program(begun(), moved, later, fresh, sizes, told, captured)
 
 
 def _looking(problem: Problem) -> Callable[..., Any]:

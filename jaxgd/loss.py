@@ -50,6 +50,43 @@ def with_aux(out: Any) -> tuple[jax.Array, Any]:
     return scalar(out[0]), out[1]
 
 
+def hoisted(closed: Any) -> Any:
+    """A jaxpr with what the jitted functions in it refer to among its own constants."""
+    if not any(_constants_inside(eqn) for eqn in closed.jaxpr.eqns):
+        return closed
+
+    def flat(*args: Any) -> list[Any]:
+        return _inlined(closed.jaxpr, closed.consts, args)
+
+    form: Any = jax.ShapeDtypeStruct
+    return jax.make_jaxpr(flat)(
+        *(form(a.shape, a.dtype, weak_type=getattr(a, "weak_type", False)) for a in closed.in_avals)
+    )
+
+
+def _constants_inside(eqn: Any) -> bool:
+    inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit") else None
+    if inner is None:
+        return False
+    return bool(inner.consts) or any(map(_constants_inside, inner.jaxpr.eqns))
+
+
+def _inlined(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
+    from jax.extend import core  # slow to import: it brings Pallas
+
+    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    for eqn in jaxpr.eqns:
+        values = [v.val if isinstance(v, core.Literal) else known[v] for v in eqn.invars]
+        if _constants_inside(eqn):
+            inner = eqn.params["jaxpr"]
+            outputs = _inlined(inner.jaxpr, inner.consts, values)
+        else:
+            outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+            outputs = outputs if eqn.primitive.multiple_results else [outputs]
+        known.update(zip(eqn.outvars, outputs, strict=True))
+    return [v.val if isinstance(v, core.Literal) else known[v] for v in jaxpr.outvars]
+
+
 def scalar(out: Any) -> jax.Array:
     """What a loss returned, if it is a scalar float."""
     expected = f"loss must return a scalar float, got {described(out)}"

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxgd.bounds import checked_bounds
 from jaxgd.feed import Feed, Plan
-from jaxgd.loss import called, checked_key, scalar, with_aux
+from jaxgd.loss import called, checked_key, hoisted, scalar, with_aux
 from jaxgd.packing import Packing
 from jaxgd.pytree import pytree
 from jaxgd.refusal import described, refuse_tracers
@@ -42,6 +42,8 @@ class Inputs:
     upper: Any
     data: Any
     """A `Feed`; None without data in batches."""
+    captured: Any = None
+    """The arrays that the loss refers to, where they are handed in; else None."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,8 @@ class Problem:
     def traced(self, x: PyTree, inputs: Inputs) -> "tuple[Problem, core.ClosedJaxpr]":
         """The same with the user's function replaced by its jaxpr, and that: it is called once.
 
-        It keeps nothing of the user's alive: neither the function nor static leaves.
+        It keeps nothing of the user's alive: neither the function nor static leaves. What the
+        function refers to, `consts` of the jaxpr, is compiled in, unless the inputs have it.
 
         Raises:
           TypeError: the function cannot be traced, or returns something else than a scalar loss.
@@ -140,10 +143,13 @@ class Problem:
             self.unpacked(x), inputs, np.int32(0)
         )
         refuse_tracers("the loss, by its closure,", closed.consts)
-        function, treedef = core.jaxpr_as_fun(closed), jax.tree.structure(shapes)
+        closed, treedef = hoisted(closed), jax.tree.structure(shapes)
 
         def call(x: PyTree, inputs: Inputs, step: Any) -> tuple[jax.Array, Any]:
-            outs = function(*jax.tree.leaves((x, inputs, step)))
+            captured = closed.consts if inputs.captured is None else inputs.captured
+            whole = core.ClosedJaxpr(closed.jaxpr, captured)
+            inputs = dataclasses.replace(inputs, captured=None)
+            outs = core.jaxpr_as_fun(whole)(*jax.tree.leaves((x, inputs, step)))
             value, aux = jax.tree.unflatten(treedef, outs)
             return jnp.asarray(value), aux  # a constant loss comes back as a number
 

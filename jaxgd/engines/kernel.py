@@ -28,6 +28,8 @@ SMALL = 64
 """Entries of an array that is handed through to be used."""
 MOST_BYTES = 2**21
 """Of an array that is made: on more than that several threads work, outside of a kernel."""
+MOST_CONSTANT_BYTES = 4096
+"""Of an array that is compiled in; what losses refer to is handed in instead."""
 MOST_PRODUCTS = 2048
 """Multiplications of a product of two matrices that is as fast in a kernel as outside."""
 MOST_PRODUCTS_OF_A_LANE = 200
@@ -74,6 +76,8 @@ def one_kernel(function: Callable[..., Any], *args: Any) -> Any:
 
     traced, result = jax.make_jaxpr(flat, return_shape=True)(*leaves)
     refuse(traced.jaxpr)
+    if any(_is_constant(value) for value in traced.consts):
+        raise RefusedError(_CONSTANTS)
     values = [jnp.asarray(value) for value in (*traced.consts, *leaves)]
     captured = len(traced.consts)
 
@@ -104,6 +108,8 @@ def refuse(jaxpr: Any, *, many: bool = False) -> None:
             raise RefusedError("its arrays are so large that more threads than one work on them")
         if any(_is_narrow(var.aval) for var in eqn.outvars):
             raise RefusedError("it has floats of two bytes, which are slow in one kernel")
+        if any(map(_is_constant, _constants(eqn))):
+            raise RefusedError(_CONSTANTS)
         if name == "dot_general":
             _refuse_product(eqn, many=many)
 
@@ -118,6 +124,19 @@ def _refuse_product(eqn: Any, *, many: bool) -> None:
 def _bytes(aval: Any) -> int:
     itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 0)
     return int(getattr(aval, "size", 0) * itemsize)
+
+
+_CONSTANTS = "a function in it, or its rule, refers to an array of more than 4 KiB"
+
+
+def _constants(eqn: Any) -> list[Any]:
+    """What the functions that an equation calls refer to."""
+    return [const for value in eqn.params.values() for const in getattr(value, "consts", ())]
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value would be compiled in, and is so large that XLA:CPU aborts then."""
+    return not isinstance(value, jax.core.Tracer) and _bytes(value) > MOST_CONSTANT_BYTES
 
 
 def _is_narrow(aval: Any) -> bool:
