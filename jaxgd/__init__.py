@@ -46,6 +46,7 @@ from jaxgd.schedules import (
 )
 from jaxgd.status import RunFailed, Status
 from jaxgd.stop import Stop
+from jaxgd.tune import Comparison, Finding, compare, find_learning_rate
 
 __version__ = "0.1.0"
 
@@ -59,10 +60,12 @@ __all__ = [
     "Axes",
     "ClipByGlobalNorm",
     "ClipByValue",
+    "Comparison",
     "Constant",
     "CosineDecay",
     "CosineRestarts",
     "ExponentialDecay",
+    "Finding",
     "GradientDescent",
     "Grid",
     "Halving",
@@ -91,8 +94,10 @@ __all__ = [
     "__version__",
     "cache_programs",
     "chain",
+    "compare",
     "descend",
     "engines",
+    "find_learning_rate",
     "grid",
     "landscapes",
     "minimize",
