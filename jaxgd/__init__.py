@@ -55,6 +55,7 @@ from jaxgd.schedules import (
 )
 from jaxgd.status import RunFailed, Status
 from jaxgd.stop import Stop
+from jaxgd.tune import Comparison, Finding, compare, find_learning_rate
 
 if TYPE_CHECKING:
     from jaxgd import plot as plot
@@ -72,12 +73,14 @@ __all__ = [
     "Batches",
     "ClipByGlobalNorm",
     "ClipByValue",
+    "Comparison",
     "Constant",
     "CosineDecay",
     "CosineRestarts",
     "EarlyStop",
     "Evaluate",
     "ExponentialDecay",
+    "Finding",
     "Freeze",
     "GradientDescent",
     "Grid",
@@ -110,8 +113,10 @@ __all__ = [
     "averaged",
     "cache_programs",
     "chain",
+    "compare",
     "descend",
     "engines",
+    "find_learning_rate",
     "grid",
     "landscapes",
     "minimize",

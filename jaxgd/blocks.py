@@ -17,7 +17,7 @@ from jaxgd.evaluate import Evaluate
 from jaxgd.grid import Column
 from jaxgd.lanes import Finished, Form, Lane, Orders, Window
 from jaxgd.loop import Descent
-from jaxgd.problem import Inputs, Problem
+from jaxgd.problem import Inputs, Problem, captured_by
 from jaxgd.programs import option
 from jaxgd.record import Record
 from jaxgd.rules import is_foreign
@@ -138,7 +138,7 @@ def _compile(
     job: ManyJob, values: tuple[list[Any], Any], rule: Layout, shared: Any, places: tuple[Any, Any]
 ) -> Made:
     form, jaxpr = _form(job, values, rule)
-    captured = jax.device_put([c if is_key(c) else jnp.asarray(c) for c in jaxpr.consts], places[1])
+    captured = jax.device_put(captured_by(jaxpr), places[1])
     shared = [*shared, *captured]
     one = _lanes(job, form, 1, shared)
     if job.pauses and any(map(is_key, jax.tree.leaves(one.walk))):
@@ -236,11 +236,13 @@ def _form(job: ManyJob, values: tuple[list[Any], Any], rule: Layout) -> tuple[Fo
         x, _ = filled(mapped, [None] * counts[1], shared)
         return problem.packed(jax.tree.map(jnp.asarray, x))
 
-    nothing = LaneSizes(1, 1, 1, 0, on_cpu=False, lanes_last=False)
-    form = Form(
-        descent, start, job.keep, Plain(), nothing, record, job.pauses, bool(job.stop.given)
-    )
+    stops = bool(job.stop.given)
+    form = Form(descent, start, job.keep, Plain(), _NO_SIZES, record, job.pauses, stops)
     return form, jaxpr
+
+
+_NO_SIZES = LaneSizes(1, 1, 1, 0, on_cpu=False, lanes_last=False)
+"""Before they are known."""
 
 
 def _shape(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -25,13 +25,13 @@ from jaxgd.engines import (
 )
 from jaxgd.evaluate import Evaluate
 from jaxgd.loop import Descent, unguarded
-from jaxgd.problem import Inputs, Problem
+from jaxgd.problem import Inputs, Problem, captured_by
 from jaxgd.programs import is_placed, key_of, kinds_of, option, shelf_of
 from jaxgd.record import Record
 from jaxgd.refusal import USE_DESCEND
 from jaxgd.rules import is_foreign
 from jaxgd.stop import Stop
-from jaxgd.tree import Layout, PyTree, divide, is_key, max_norm, traced_or_static
+from jaxgd.tree import Layout, PyTree, divide, max_norm, traced_or_static
 
 
 @dataclasses.dataclass
@@ -45,6 +45,11 @@ class Numbers:
     def leaves(self) -> tuple[list[Any], Stop, Inputs]:
         """As arguments of the compiled functions."""
         return self.rule, self.stop, self.inputs
+
+    def with_captured(self, captured: list[Any]) -> "Numbers":
+        """The same with what the loss refers to."""
+        inputs = dataclasses.replace(self.inputs, captured=captured)
+        return dataclasses.replace(self, inputs=inputs)
 
 
 @dataclasses.dataclass
@@ -114,8 +119,7 @@ def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
     form = (job.problem, rule_layout, (job.keep, job.record, job.engine))
     values = (job.x, numbers.leaves())
     program, seconds = kept_or_made(loss, form, values, lambda: _compile(job, rule_layout, numbers))
-    inputs = dataclasses.replace(numbers.inputs, captured=program.captured)
-    return program, dataclasses.replace(numbers, inputs=inputs), seconds
+    return program, numbers.with_captured(program.captured), seconds
 
 
 def kept_or_made(
@@ -148,11 +152,8 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     # Parts of the job, since what is compiled must not keep all of it alive.
     x, record, keep = job.x, job.record, job.keep
     problem, jaxpr = job.problem.traced(x, numbers.inputs)
-    # Handed in: XLA:CPU cannot have large constants in a kernel, and is slow to compile any.
-    captured = [const if is_key(const) else jax.numpy.asarray(const) for const in jaxpr.consts]
-    inputs = dataclasses.replace(numbers.inputs, captured=captured)
-    numbers = dataclasses.replace(numbers, inputs=inputs)
-    problem = dataclasses.replace(problem, apart=is_streamed(jaxpr))
+    captured, problem = captured_by(jaxpr), dataclasses.replace(problem, apart=is_streamed(jaxpr))
+    numbers = numbers.with_captured(captured)
 
     def descent(rule: list[Any], stop: Stop, inputs: Inputs) -> Descent:
         return Descent(problem, inputs, rule_layout.merge((), rule), stop, record)
@@ -171,7 +172,6 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     where: dict[str, Any] = {}
     if placed:
         fresh, where, begun = _placed(fresh, begun())
-
     platform = _platform(placed)
 
     def make(engine: Engine, why: str) -> tuple[Any, Sizes, Any]:
@@ -188,8 +188,7 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     moved, sizes, (engine, why) = with_engine(make, job.engine, platform, jaxpr, many=False)
     rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
     later = None if rows_have_all else Look(_looking(problem), engine, platform)
-    told = engine.described(sizes) + why
-    return Program(begun(), moved, later, fresh, sizes, told, captured)
+    return Program(begun(), moved, later, fresh, sizes, engine.described(sizes) + why, captured)
 
 
 def _looking(problem: Problem) -> Callable[..., Any]:

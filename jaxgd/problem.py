@@ -21,6 +21,7 @@ from jaxgd.tree import (
     PyTree,
     divide,
     is_concrete,
+    is_key,
     leaf_kind,
     path_of,
     strong,
@@ -155,6 +156,11 @@ class Problem:
 
         known = {"loss_dtype": closed.out_avals[0].dtype, "params": NO_LEAVES, "args": NO_LEAVES}
         return dataclasses.replace(self, call=call, **known), closed
+
+
+def captured_by(closed: "core.ClosedJaxpr") -> list[Any]:
+    """What a loss refers to, to be handed in: no kernel can have a large constant inside."""
+    return [const if is_key(const) else jnp.asarray(const) for const in closed.consts]
 
 
 def pose(

@@ -71,6 +71,7 @@ FLOORS = {
     "landscapes": 9.0,
     "starts": 9.0,
     "plot": 9.1,
+    "tune": 9.2,
     "target": 10.0,
     "files": 10.0,
     "cli": 10.1,
@@ -206,9 +207,9 @@ def test_the_public_names_are_these():
         "Axes", "Batches", "Grid", "grid", "product", "Halving", "Rediscovered", "Runs", "Minimum",
         "starts",
         "pytree", "static", "number",
-        "Evaluate", "EarlyStop", "Result", "History",
-        "Record", "Stop", "Status", "RunFailed",
-        "engines", "landscapes", "cache_programs", "__version__",
+        "find_learning_rate", "Finding", "compare", "Comparison",
+        "Result", "History", "Record", "Stop", "Status", "RunFailed",
+        "Evaluate", "EarlyStop", "engines", "landscapes", "cache_programs", "__version__",
         *gd.rules.RULES, *gd.rules.TRANSFORMS, *gd.schedules.SCHEDULES,
     }  # fmt: skip
     assert set(gd.__all__) == expected
