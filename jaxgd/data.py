@@ -94,6 +94,14 @@ class Batches:
                 "key must be given for a shuffle, as key=jax.random.key(0); or give shuffle=False"
             )
 
+    def __repr__(self) -> str:
+        if self.is_source:
+            return f"Batches of {described(self.arrays)}"
+        if self.batch_size is None:
+            return f"Batches({self.examples} examples, all at each step)"
+        steps = f"{self.steps_per_epoch} steps an epoch"
+        return f"Batches({self.examples} examples, {self.batch_size} at each step, {steps})"
+
     def _check_source(self) -> None:
         for name in ("batch_size", "key"):
             if getattr(self, name) is not None:
@@ -230,7 +238,10 @@ def _check_arrays(arrays: PyTree) -> None:
         name = "arrays" + jax.tree_util.keystr(path)
         numeric = hasattr(leaf, "shape") and (is_number(leaf) or is_key(leaf))
         if not numeric:
-            raise TypeError(f"{name} must be an array of numbers, got {described(leaf)}")
+            raise TypeError(
+                f"{name} must be an array of numbers, got {described(leaf)}; of a list make one by "
+                "np.asarray"
+            )
         if not leaf.shape:
             raise ValueError(f"{name} must have examples along its first axis, got a scalar")
         lengths[name] = leaf.shape[0]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgd.canonical import is_number
+from jaxgd.jaxprs import bound, evaluated, jitted
 from jaxgd.refusal import described, untraceable
 from jaxgd.tree import is_key
 
@@ -52,11 +53,11 @@ def with_aux(out: Any) -> tuple[jax.Array, Any]:
 
 def hoisted(closed: Any) -> Any:
     """A jaxpr with what the jitted functions in it refer to among its own constants."""
-    if not any(_constants_inside(eqn) for eqn in closed.jaxpr.eqns):
+    if not any(map(_refers, closed.jaxpr.eqns)):
         return closed
 
     def flat(*args: Any) -> list[Any]:
-        return _inlined(closed.jaxpr, closed.consts, args)
+        return evaluated(closed.jaxpr, closed.consts, args, _inlined)
 
     form: Any = jax.ShapeDtypeStruct
     return jax.make_jaxpr(flat)(
@@ -64,27 +65,16 @@ def hoisted(closed: Any) -> Any:
     )
 
 
-def _constants_inside(eqn: Any) -> bool:
-    inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit") else None
-    if inner is None:
-        return False
-    return bool(inner.consts) or any(map(_constants_inside, inner.jaxpr.eqns))
+def _refers(eqn: Any) -> bool:
+    inner = jitted(eqn)
+    return inner is not None and (bool(inner.consts) or any(map(_refers, inner.jaxpr.eqns)))
 
 
-def _inlined(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
-    from jax.extend import core  # slow to import: it brings Pallas
-
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-    for eqn in jaxpr.eqns:
-        values = [v.val if isinstance(v, core.Literal) else known[v] for v in eqn.invars]
-        if _constants_inside(eqn):
-            inner = eqn.params["jaxpr"]
-            outputs = _inlined(inner.jaxpr, inner.consts, values)
-        else:
-            outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
-            outputs = outputs if eqn.primitive.multiple_results else [outputs]
-        known.update(zip(eqn.outvars, outputs, strict=True))
-    return [v.val if isinstance(v, core.Literal) else known[v] for v in jaxpr.outvars]
+def _inlined(eqn: Any, values: list[Any]) -> list[Any]:
+    if not _refers(eqn):
+        return bound(eqn, values)
+    inner = jitted(eqn)
+    return evaluated(inner.jaxpr, inner.consts, values, _inlined)
 
 
 def scalar(out: Any) -> jax.Array:

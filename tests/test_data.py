@@ -44,6 +44,13 @@ def test_what_does_not_fill_a_batch_is_left_out_of_the_epoch():
     assert set(epochs[0].tolist()) != set(epochs[1].tolist())
 
 
+def test_it_says_what_it_is_in_a_line():
+    assert repr(gd.Batches(np.zeros(23), 5, KEY)) == (
+        "Batches(23 examples, 5 at each step, 4 steps an epoch)"
+    )
+    assert repr(gd.Batches(np.zeros(23))) == "Batches(23 examples, all at each step)"
+
+
 def test_without_a_shuffle_examples_come_as_they_are():
     data = gd.Batches(np.zeros(COUNT), 5, shuffle=False, drop_last=False)
     np.testing.assert_array_equal(np.concatenate(indices(data, 5))[:COUNT], np.arange(COUNT))

@@ -197,6 +197,23 @@ def test_tensors_of_others_are_taken_as_arrays():
     same(read, gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), max_steps=4))
 
 
+def test_an_iterate_of_long_ago_is_returned_with_the_loss_of_a_batch():
+    """Of an EarlyStop: its batch has been read long ago, so the loss is that of a later one."""
+
+    def away(w):
+        return {"away": jnp.abs(w[0] - 0.05)}
+
+    watch = gd.Evaluate(away, every=1, stop=gd.EarlyStop("away", patience=30))
+    record = gd.Record(evaluate=watch, params=True)
+    result = gd.minimize(loss, W, RULE, data=gd.Batches(batches), max_steps=99, record=record)
+    there = gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), max_steps=99, record=record)
+    assert result.status == gd.Status.STOPPED
+    assert int(result.steps) == int(result.at_step) + 30
+    np.testing.assert_array_equal(result.params, result.history.params[int(result.at_step)])
+    np.testing.assert_array_equal(result.params, there.params)
+    assert np.isfinite(result.loss)
+
+
 def test_aux_of_the_last_batch_is_there():
     def with_aux(w, batch):
         return loss(w, batch), batch["x"][0, 0]

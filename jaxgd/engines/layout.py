@@ -15,6 +15,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxgd.engines.cost import primitives
 from jaxgd.engines.sine import cosine, sine
+from jaxgd.jaxprs import bound, evaluated, jitted
 from jaxgd.tree import PyTree
 
 _PARTS = {
@@ -83,31 +84,15 @@ def laid_for_reductions(function: Callable[..., Any], manner: Manner, *args: PyT
         return function(*jax.tree.unflatten(treedef, leaves))
 
     closed, result = jax.make_jaxpr(flat, return_shape=True)(*leaves)
-    outputs = _evaluated(closed.jaxpr, closed.consts, leaves, manner)
+    outputs = _evaluated(closed, leaves, manner)
     return jax.tree.unflatten(jax.tree.structure(result), outputs)
 
 
-def _evaluated(jaxpr: Any, consts: Any, args: Any, manner: Manner) -> list[Any]:
-    from jax.extend import core  # slow to import: it brings Pallas
-
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-
-    def read(var: Any) -> Any:
-        return var.val if isinstance(var, core.Literal) else known[var]
-
-    for eqn in jaxpr.eqns:
-        values = [read(var) for var in eqn.invars]
-        inner = eqn.params.get("jaxpr") if eqn.primitive.name in ("jit", "pjit") else None
-        if inner is not None:
-            outputs = _evaluated(inner.jaxpr, inner.consts, values, manner)
-        else:
-            outputs = _bound(eqn, values, manner)
-        known.update(zip(eqn.outvars, outputs, strict=True))
-    return [read(var) for var in jaxpr.outvars]
-
-
-def _bound(eqn: Any, values: list[Any], manner: Manner) -> list[Any]:
-    """The outputs of an equation that calls nothing."""
+def _rewritten(eqn: Any, values: list[Any], manner: Manner) -> list[Any]:
+    """The outputs of an equation, written so that it vectorises over lanes."""
+    inner = jitted(eqn)
+    if inner is not None:
+        return _evaluated(inner, values, manner)
     if eqn.primitive.name == "dot_general" and all(v.size for v in values):  # else no additions
         left, right = values
         dtype = eqn.outvars[0].aval.dtype
@@ -119,8 +104,12 @@ def _bound(eqn: Any, values: list[Any], manner: Manner) -> list[Any]:
         return [_VECTOR_FORMS[name](values[0])]
     if name in _REDUCTIONS:
         values = [_laid_if_of_lanes(value, manner.lanes) for value in values]
-    outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
-    return list(outputs) if eqn.primitive.multiple_results else [outputs]
+    return bound(eqn, values)
+
+
+def _evaluated(closed: Any, args: list[Any], manner: Manner) -> list[Any]:
+    rewrite = functools.partial(_rewritten, manner=manner)
+    return evaluated(closed.jaxpr, closed.consts, args, rewrite)
 
 
 def _is_unrolled(eqn: Any) -> bool:
