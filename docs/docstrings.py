@@ -20,6 +20,12 @@ class Docstrings(griffe.Extension):
         if obj.docstring is not None:
             obj.docstring.value = with_fenced_examples(obj.docstring.value)
 
+    def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
+        """Leave out annotations that say nothing."""
+        for parameter in func.parameters:
+            if str(parameter.annotation) == "Any":
+                parameter.annotation = None
+
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
         """Say of a class what its fields are."""
         made_by = {str(decorator.value).split("(")[0] for decorator in cls.decorators}
@@ -27,7 +33,9 @@ class Docstrings(griffe.Extension):
             return
         declared = [declared_in(m) for m in cls.members.values() if is_field(m)]
         told = [f"  {parameter.name}: {doc}" for parameter, doc in declared if doc]
-        is_returned = "pytree" in made_by and any(m.docstring for m in cls.members.values() if is_field(m))
+        is_returned = "pytree" in made_by and any(
+            m.docstring for m in cls.members.values() if is_field(m)
+        )
         if told:
             cls.docstring.value = with_section(
                 cls.docstring.value, "Attributes" if is_returned else "Args", told

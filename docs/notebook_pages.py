@@ -53,4 +53,5 @@ def _output(output: Any) -> str:
 
 def _mathml(found: re.Match[str]) -> str:
     block, inline = found.groups()
-    return convert(block or inline, display="block" if block else "inline").replace("\n", "")
+    shown = convert(block or inline, display="block" if block else "inline").replace("\n", "")
+    return shown if block else f"<span>{shown}</span>"
