@@ -21,7 +21,13 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = with_fenced_examples(obj.docstring.value)
 
     def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
-        """Leave out annotations that say nothing."""
+        """Leave out annotations that say nothing, and put that of what is returned before its text.
+
+        Without it what stands before a colon is taken for one.
+        """
+        if func.docstring is not None:
+            returned = f"Returns:\n  {func.returns}: "
+            func.docstring.value = func.docstring.value.replace("Returns:\n  ", returned, 1)
         for parameter in func.parameters:
             if str(parameter.annotation) == "Any":
                 parameter.annotation = None
@@ -31,15 +37,15 @@ class Docstrings(griffe.Extension):
         made_by = {str(decorator.value).split("(")[0] for decorator in cls.decorators}
         if cls.docstring is None or not made_by & {"pytree", "dataclasses.dataclass"}:
             return
-        declared = [declared_in(m) for m in cls.members.values() if is_field(m)]
+        fields = [m for m in cls.members.values() if is_field(m)]
+        declared = [declared_in(field) for field in fields]
         told = [f"  {parameter.name}: {doc}" for parameter, doc in declared if doc]
-        is_returned = "pytree" in made_by and any(
-            m.docstring for m in cls.members.values() if is_field(m)
-        )
+        is_returned = "pytree" in made_by and any(field.docstring for field in fields)
         if told:
-            cls.docstring.value = with_section(
-                cls.docstring.value, "Attributes" if is_returned else "Args", told
-            )
+            title = "Attributes" if is_returned else "Args"
+            cls.docstring.value = with_section(cls.docstring.value, title, told)
+        for field in fields if is_returned else ():
+            field.annotation = None if str(field.annotation) == "Any" else field.annotation
         if "pytree" in made_by and not is_returned:
             parameters = griffe.Parameters(*(parameter for parameter, _ in declared))
             cls.set_member("__init__", griffe.Function("__init__", parameters=parameters))
