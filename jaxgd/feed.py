@@ -32,6 +32,15 @@ class Feed:
         return dataclasses.replace(self, order=reordered(self.order, run.astype(jnp.uint32)))
 
 
+@pytree
+class Given:
+    """What the loss of a step is called with."""
+
+    batch: PyTree
+    weights: Any
+    """None where the loss takes none."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How batches are made of examples; all of it is static."""
@@ -55,19 +64,17 @@ class Plan:
         left = self.count % self.batch_size > 0
         return self.count // self.batch_size + (self.weighted and left)
 
-    def batch(self, feed: Feed, step: jax.Array) -> PyTree:
-        """The batch of a step."""
+    def given(self, feed: Feed, step: jax.Array) -> Given:
+        """What the loss of a step is called with."""
+        return Given(self._batch(feed, step), self.weights(step) if self.weighted else None)
+
+    def _batch(self, feed: Feed, step: jax.Array) -> PyTree:
         if self.batch_size is None:
             return feed.arrays
         if self.streams:
             length = jax.tree.leaves(feed.arrays)[0].shape[0]
             at = jnp.clip(step - feed.first, 0, length - 1)
-            return jax.tree.map(
-                lambda a: lax.dynamic_index_in_dim(
-                    a, at, keepdims=False, allow_negative_indices=False
-                ),
-                feed.arrays,
-            )
+            return jax.tree.map(lambda a: _row(a, at), feed.arrays)
         index = self.indices(feed.order, step)
         return jax.tree.map(lambda a: a.at[index].get(mode="promise_in_bounds"), feed.arrays)
 
@@ -98,3 +105,10 @@ class Plan:
         assert self.batch_size is not None
         length, size = np.uint32(self.steps_per_epoch), np.uint32(self.batch_size)
         return step // length, step % length * size + np.arange(self.batch_size, dtype=np.uint32)
+
+
+def _row(rows: jax.Array, at: jax.Array) -> jax.Array:
+    row: jax.Array = lax.dynamic_index_in_dim(
+        rows, at, keepdims=False, allow_negative_indices=False
+    )
+    return row

@@ -42,7 +42,7 @@ class Inputs:
     lower: Any
     upper: Any
     data: Any
-    """A `Feed`; None without data in batches."""
+    """A `Feed`; where the loss is called, what is `Given` of it; None without data in batches."""
     captured: Any = None
     """The arrays that the loss refers to, where they are handed in; else None."""
 
@@ -70,17 +70,20 @@ class Problem:
 
     def value(self, x: PyTree, inputs: Inputs, step: Any) -> jax.Array:
         """The loss at the optimised leaves `x`."""
-        return self.call(self.unpacked(x), inputs, step)[0]
+        return self.call(self.unpacked(x), self.given(inputs, step), step)[0]
 
     def aux(self, x: PyTree, inputs: Inputs, step: Any) -> Any:
         """What the loss returns besides, or None."""
-        return self.call(self.unpacked(x), inputs, step)[1] if self.has_aux else None
+        if not self.has_aux:
+            return None
+        return self.call(self.unpacked(x), self.given(inputs, step), step)[1]
 
     def evaluate(self, x: PyTree, inputs: Inputs, step: Any) -> tuple[jax.Array, PyTree]:
         """The loss and its direction of steepest ascent, which is conj(jax.grad) if complex."""
+        given = self.given(inputs, step)
 
         def value(whole: PyTree) -> jax.Array:
-            return self.call(whole, inputs, step)[0]
+            return self.call(whole, given, step)[0]
 
         whole = self.unpacked(x)
         if self.apart:
@@ -90,6 +93,14 @@ class Problem:
             loss, grads = jax.value_and_grad(value)(whole)
         grads = jax.tree.map(lambda g: jnp.conj(g) if jnp.iscomplexobj(g) else g, grads)
         return loss, self.packed(grads)
+
+    def given(self, inputs: Inputs, step: Any) -> Inputs:
+        """The inputs with the batch of a step."""
+        if self.plan is None:
+            return inputs
+        return dataclasses.replace(
+            inputs, data=self.plan.given(inputs.data, jnp.asarray(step, jnp.int32))
+        )
 
     def packed(self, x: PyTree) -> PyTree:
         """The optimised leaves as runs have them."""
@@ -140,9 +151,12 @@ class Problem:
         """
         from jax.extend import core  # slow to import: it brings Pallas
 
-        closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(
-            self.unpacked(x), inputs, np.int32(0)
-        )
+        step = np.int32(0)
+        given = inputs
+        if self.plan is not None:  # which examples are in the batch is no part of the loss
+            data = jax.eval_shape(self.given, inputs, step).data
+            given = dataclasses.replace(inputs, data=data)
+        closed, shapes = jax.make_jaxpr(self.call, return_shape=True)(self.unpacked(x), given, step)
         refuse_tracers("the loss, by its closure,", closed.consts)
         closed, treedef = hoisted(closed), jax.tree.structure(shapes)
 
@@ -238,9 +252,8 @@ def _direct(
         if inputs.key is not None:
             named["key"] = jax.random.fold_in(inputs.key, step)
         if plan is not None:
-            step = jnp.asarray(step, jnp.int32)
-            given.append(plan.batch(inputs.data, step))
-            named |= {"weights": plan.weights(step)} if plan.weighted else {}
+            given.append(inputs.data.batch)
+            named |= {} if inputs.data.weights is None else {"weights": inputs.data.weights}
         given += args.merge((), inputs.args)
         out = called(loss, tuple(given), named, with_batch=plan is not None)
         return with_aux(out) if has_aux else (scalar(out), None)

@@ -18,6 +18,9 @@ from jax import lax
 
 ROUNDS = 16
 """Of the Feistel network. With 12, a few examples come in some orders more often than in others."""
+ROUNDS_OF_MANY = 8
+"""The same where there are at least `MANY` examples, whose halves are large."""
+MANY = 256
 MOST = 2**31 - 1
 """Examples at most."""
 
@@ -28,7 +31,7 @@ def order_from(key: Any) -> jax.Array:
 
 
 def reordered(order: Any, number: Any) -> Any:
-    """The words of another order for each `number`, a uint32 scalar."""
+    """The words of other orders, (..., ROUNDS), for numbers, uint32 (..., 1) or one scalar."""
     return mixed(order ^ mixed(number + _GOLDEN))
 
 
@@ -37,7 +40,7 @@ def shuffled(positions: jax.Array, order: jax.Array, count: int) -> jax.Array:
 
     Args:
       positions: uint32, all < count.
-      order: uint32, (ROUNDS,).
+      order: uint32, (ROUNDS,); or (n, ROUNDS) for positions (n, ...).
       count: of the examples, static.
     """
     index = _network(positions, order, count)
@@ -73,7 +76,17 @@ def _network(index: Any, order: Any, count: int) -> Any:
     even = 2 * math.ceil(math.sqrt(count) / 2)
     rows, columns = np.uint32(even), np.uint32(-(-count // even))
     left, right = index // columns, index % columns
-    for i in range(0, ROUNDS, 2):
-        left = (left + mixed(right ^ order[i]) % rows) % rows
-        right = (right + mixed(left ^ order[i + 1]) % columns) % columns
+    for i in range(0, ROUNDS if count < MANY else ROUNDS_OF_MANY, 2):
+        for_left, for_right = order[..., i : i + 1], order[..., i + 1 : i + 2]
+        left = _turned(left, mixed(right ^ for_left), rows)
+        right = _turned(right, mixed(left ^ for_right), columns)
     return left * columns + right
+
+
+def _turned(part: Any, word: Any, size: Any) -> Any:
+    """`part` moved on in a circle of `size` places, at most 2**16, by a share of it.
+
+    Without a division: they do not vectorise.
+    """
+    part = part + ((word >> np.uint32(16)) * size >> np.uint32(16))
+    return part - size * (part >= size).astype(np.uint32)
