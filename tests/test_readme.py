@@ -22,7 +22,8 @@ def test_the_first_example_runs_and_finds_the_line():
     np.testing.assert_allclose(names["result"].params["intercept"], 0, atol=3e-2)
 
 
-def test_every_other_example_runs_after_it():
+def test_every_other_example_runs_after_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write pictures
     names = {}
     for block in blocks():
         exec(block, names)
