@@ -16,7 +16,7 @@ OURS, PEER, LIMIT, OTHER = "ours", "peer", "limit", "other"
 other work, or is no library, and is shown beside them."""
 
 
-SHORT = 0.02
+SHORT = 0.05
 """Seconds; a contender that is faster has several calls in each of its turns."""
 MOST_CALLS = 20
 

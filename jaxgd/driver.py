@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxgd.engines import (
+    Cost,
     Engine,
     Goal,
     Ongoing,
@@ -175,7 +176,7 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     platform = _platform(placed)
 
     def make(engine: Engine, why: str) -> tuple[Any, Sizes, Any]:
-        sizes = engine.sizes(*_measures(job, fresh, jaxpr))
+        sizes = engine.sizes(_cost(job, fresh, jaxpr))
 
         def run(ongoing: Ongoing, goal: Goal, *values: Any) -> tuple[Ongoing, Output]:
             return engine.advance(descent(*values), sizes, ongoing, goal)
@@ -201,14 +202,15 @@ def _looking(problem: Problem) -> Callable[..., Any]:
     return look
 
 
-def _measures(job: Job, fresh: Ongoing, jaxpr: Any) -> tuple[int, int, int, int]:
+def _cost(job: Job, fresh: Ongoing, jaxpr: Any) -> Cost:
     """What an engine's sizes depend on."""
     params = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(fresh.carry.x))
     work = work_of(jaxpr) + sum(leaf.size for leaf in jax.tree.leaves(fresh.carry))
     row = max(leaf.dtype.itemsize for leaf in (jaxpr.out_avals[0], job.stop.patience))
     aux = sum(aval.size * aval.dtype.itemsize for aval in jaxpr.out_avals[1:])
     snapshot = params * job.record.params + aux * job.record.aux
-    return work, row, snapshot, job.record.every
+    goes_back = job.keep == "best" or bool(job.stop.given)
+    return Cost(work, row, snapshot, job.record.every, goes_back)
 
 
 def _platform(placed: list[Any]) -> str:

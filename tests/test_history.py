@@ -10,6 +10,7 @@ import pytest
 from loop_cases import WALK, close, same_bits, untimed
 
 import jaxgd as gd
+from jaxgd.engines import Cost
 
 FULL = gd.Record(params=True)
 
@@ -199,6 +200,6 @@ def test_params_may_be_recorded_far_apart():
 
 
 def test_large_params_are_recorded_in_little_memory():
-    sizes = gd.engines.Plain().sizes(10**7, 4, 40 * 2**20, 1)
+    sizes = gd.engines.Plain().sizes(Cost(10**7, 4, 40 * 2**20, 1, goes_back=True))
     assert sizes.room + sizes.chunk <= 8
-    assert gd.engines.Plain().sizes(10**3, 4, 40 * 2**20, 10**4).chunk > 100
+    assert gd.engines.Plain().sizes(Cost(10**3, 4, 40 * 2**20, 10**4, goes_back=True)).chunk > 100

@@ -317,6 +317,14 @@ def test_ctrl_c_is_not_an_answer(monkeypatch):
         find(count=3, max_steps=1)
 
 
+@pytest.mark.parametrize("around", [gd.average, lambda rule: gd.accumulate(rule, every=2)])
+def test_the_rate_of_a_rule_inside_another_is_found(around):
+    bowl = gd.landscapes.Quadratic()
+    finding = gd.find_learning_rate(bowl, bowl.start, around(gd.Momentum(1.0)), count=9)
+    assert finding.rule.rule.learning_rate == finding.suggestion
+    assert finding.stable[0] <= finding.suggestion <= finding.stable[1]
+
+
 def test_a_rate_for_mini_batches():
     """Of the digits network of the benchmarks, in batches: within a factor of 3 of the best."""
     x, label = load_digits(return_X_y=True)

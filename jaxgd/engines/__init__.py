@@ -1,6 +1,6 @@
 """Engines: how a run advances on the device. All that is known of XLA's insides lives here."""
 
-from jaxgd.engines.base import SUSPECT, Engine, Goal, Ongoing, Output, Sizes, ongoing_from
+from jaxgd.engines.base import SUSPECT, Cost, Engine, Goal, Ongoing, Output, Sizes, ongoing_from
 from jaxgd.engines.choose import with_engine
 from jaxgd.engines.cost import is_streamed, work_of
 from jaxgd.engines.cpu import Cpu
@@ -11,6 +11,7 @@ from jaxgd.engines.stride import stride
 
 __all__ = [
     "SUSPECT",
+    "Cost",
     "Cpu",
     "Engine",
     "Goal",

@@ -28,6 +28,22 @@ class Sizes:
     room: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What the lengths of a run depend on."""
+
+    work: int
+    """Elementary operations of a step."""
+    row_bytes: int
+    """Of the largest number in a row."""
+    snapshot_bytes: int
+    """Of the params and aux that are recorded."""
+    every: int
+    """Steps from one recorded row to the next."""
+    goes_back: bool
+    """Whether steps are made again in the end: for a best iterate, or where a test ended the run."""
+
+
 @pytree
 class Ongoing:
     """A run between two calls of the compiled program."""
@@ -95,15 +111,8 @@ class Engine(Protocol):
         """What XLA is told besides."""
         ...
 
-    def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
-        """Static lengths.
-
-        Args:
-          work: elementary operations of a step.
-          row_bytes: of the largest number in a row.
-          snapshot_bytes: of the params and aux that are recorded.
-          every: steps from one recorded row to the next.
-        """
+    def sizes(self, cost: Cost) -> Sizes:
+        """Static lengths."""
         ...
 
     def described(self, sizes: Sizes | LaneSizes) -> str:

@@ -18,7 +18,7 @@ from jax import lax
 
 from jaxgd import tree
 from jaxgd.canonical import as_count
-from jaxgd.engines.base import SUSPECT, Goal, Ongoing, Output, Sizes
+from jaxgd.engines.base import SUSPECT, Cost, Goal, Ongoing, Output, Sizes
 from jaxgd.loop import Carry, Descent
 from jaxgd.pytree import pytree
 from jaxgd.record import NOTHING, Row, blank, write, write_all
@@ -29,6 +29,8 @@ from jaxgd.tree import PyTree
 
 SHORTEST = 32
 """Steps of a chunk at least: between two of them some copies of the run are made."""
+SHORTEST_ONWARD = 256
+"""The same of a run of which hardly ever some steps are made again."""
 LONGEST = 2**20
 """Steps of a chunk at most: its rows are in memory."""
 WORK = 4_000_000
@@ -53,12 +55,14 @@ def checked_chunk(chunk: Any) -> Any:
     return chunk
 
 
-def run_sizes(chunk: int | None, work: int, snapshot_bytes: int, every: int) -> tuple[int, int]:
+def run_sizes(chunk: int | None, cost: Cost) -> tuple[int, int]:
     """Steps of a chunk, if they are not given, and rows that a call returns, but for a chunk."""
+    work, snapshot_bytes, every = cost.work, cost.snapshot_bytes, cost.every
     if chunk is None:
         # What is done again at the end of a run should cost a millisecond or so. An operation
         # costs some 0.2 ns in what is small enough to be done again in that time at all.
-        chunk = int(np.clip(2 ** int(np.log2(max(1, WORK // max(work, 1)))), SHORTEST, 1024))
+        shortest = SHORTEST if cost.goes_back else SHORTEST_ONWARD
+        chunk = int(np.clip(2 ** int(np.log2(max(1, WORK // max(work, 1)))), shortest, 1024))
     if not snapshot_bytes:
         return chunk, ROOM
     most = max(1, every * ROOM_BYTES // snapshot_bytes)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxgd.engines.base import Goal, Ongoing, Output, Sizes
+from jaxgd.engines.base import Cost, Goal, Ongoing, Output, Sizes
 from jaxgd.engines.chunks import advance, checked_chunk, run_sizes, steps
 from jaxgd.engines.kernel import one_kernel
 from jaxgd.engines.march import LaneSizes, Load, lane_sizes
@@ -43,10 +43,9 @@ class Cpu:
         """
         return {"xla_cpu_experimental_ynn_fusion_type": "", "xla_cpu_prefer_vector_width": 512}
 
-    def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
+    def sizes(self, cost: Cost) -> Sizes:
         """Static lengths."""
-        del row_bytes
-        chunk, room = run_sizes(self.chunk, work, snapshot_bytes, every)
+        chunk, room = run_sizes(self.chunk, cost)
         return Sizes(chunk, chunk, room + chunk)
 
     def described(self, sizes: Sizes | LaneSizes) -> str:

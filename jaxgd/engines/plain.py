@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from jaxgd.engines.base import Goal, Ongoing, Output, Sizes
+from jaxgd.engines.base import Cost, Goal, Ongoing, Output, Sizes
 from jaxgd.engines.chunks import advance, checked_chunk, run_sizes, steps
 from jaxgd.engines.march import LaneSizes, Load, lane_sizes
 from jaxgd.loop import Descent
@@ -41,10 +41,10 @@ class Plain:
         """What XLA is told besides: nothing."""
         return {}
 
-    def sizes(self, work: int, row_bytes: int, snapshot_bytes: int, every: int) -> Sizes:
+    def sizes(self, cost: Cost) -> Sizes:
         """Static lengths."""
-        chunk, room = run_sizes(self.chunk, work, snapshot_bytes, every)
-        piece = min(PIECE_BYTES // row_bytes, chunk)
+        chunk, room = run_sizes(self.chunk, cost)
+        piece = min(PIECE_BYTES // cost.row_bytes, chunk)
         chunk = -(-chunk // piece) * piece
         return Sizes(piece, chunk, room + chunk)
 

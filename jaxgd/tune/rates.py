@@ -42,10 +42,10 @@ def tunable(rule: Any, steps: int) -> Callable[[Any], Any]:
       TypeError: the rule has no learning rate that could be replaced.
       ValueError: its schedule is zero throughout, or not finite somewhere.
     """
-    checked = canonical_rule(rule)
-    inner = checked.rule if isinstance(checked, Chain) else checked
-    fields = {field.name for field in dataclasses.fields(inner)} if is_pytree(inner) else set()
-    if "learning_rate" not in fields:
+    inner = canonical_rule(rule)
+    while _is_around(inner):
+        inner = inner.rule
+    if "learning_rate" not in _fields(inner):
         raise TypeError(
             "rule must have a field learning_rate whose number is traced, as the rules of jaxgd "
             f"and your own that gd.pytree makes can have; a {described(inner)} has none"
@@ -62,7 +62,16 @@ def tunable(rule: Any, steps: int) -> Callable[[Any], Any]:
     return lambda rate: _with(rule, Scaled(schedule, rate / peak))
 
 
+def _fields(rule: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(rule)} if is_pytree(rule) else set()
+
+
+def _is_around(rule: Any) -> bool:
+    """Whether a rule goes around another one, as a chain, an average or an accumulation."""
+    return isinstance(rule, Chain) or "rule" in _fields(rule)
+
+
 def _with(rule: Any, learning_rate: Any) -> Any:
-    if isinstance(rule, Chain):
+    if _is_around(rule):
         return dataclasses.replace(rule, rule=_with(rule.rule, learning_rate))
     return dataclasses.replace(rule, learning_rate=learning_rate)
