@@ -41,7 +41,7 @@ class Cost:
     every: int
     """Steps from one recorded row to the next."""
     goes_back: bool
-    """Whether steps are made again in the end: for a best iterate, or where a test ended the run."""
+    """Whether steps are made again in the end: for a best iterate, or where a test ended it."""
 
 
 @pytree
