@@ -92,6 +92,10 @@ def _aim(case: dict, over: str) -> float | None:
     return None
 
 
+SHORT_AXIS = 20
+"""How much higher the end of a logarithmic axis is that has room for numbers between the powers."""
+
+
 def draw_scaling(axes_of: dict[str, tuple[str, dict]], path: pathlib.Path) -> bool:
     """Time above and memory below, a column for what is varied, with the slopes written in."""
     pyplot = _pyplot()
@@ -101,7 +105,8 @@ def draw_scaling(axes_of: dict[str, tuple[str, dict]], path: pathlib.Path) -> bo
     figure, panels = pyplot.subplots(
         2, len(axes_of), figsize=(2.9 * len(axes_of), 5.6), sharex="col", layout="constrained"
     )
-    for column, (name, (field, figures)) in zip(panels.T, axes_of.items(), strict=True):
+    axes = enumerate(axes_of.items())
+    for column, (at, (name, (field, figures))) in zip(panels.T, axes, strict=True):
         for axis, (key, words) in zip(column, kinds.items(), strict=True):
             xs = [row[field] for row in figures["rows"]]
             axis.loglog(xs, [row[key] for row in figures["rows"]], "o-", color=COLOURS[LAST], ms=4)
@@ -113,10 +118,14 @@ def draw_scaling(axes_of: dict[str, tuple[str, dict]], path: pathlib.Path) -> bo
             if slope is not None:
                 told = f"slope {slope:.2f}"
                 axis.text(0.05, 0.93, told, transform=axis.transAxes, va="top", fontsize=9)
-            axis.set_ylabel(words if column is panels.T[0] else "")
+            axis.set_ylabel("" if at else words)
+            axis.yaxis.set_major_formatter("{x:g}")
+            low, high = axis.get_ylim()
+            if high < SHORT_AXIS * low:  # it has one major number at most
+                axis.yaxis.set_minor_formatter("{x:g}")
             axis.grid(which="both", linewidth=0.2)
             axis.spines[["top", "right"]].set_visible(False)
-        column[0].set_title(figures["words"], fontsize=8)
+        column[0].set_title(figures["words"].replace(", ", ",\n"), fontsize=8)
     panels[1, 0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
