@@ -99,6 +99,8 @@ def _outcome_options() -> Iterator[Option]:
     text = "Write result.npz and result.json there, of many starts runs.npz and runs.json; made if "
     text += "need be."
     yield Option(["--out"], heading, text, type=click.Path(path_type=Path), metavar="DIR")
+    text = "Draw pictures there too, as PNG and SVG; needs Matplotlib."
+    yield Option(["--plot"], heading, text, is_flag=True)
 
 
 def _many_options() -> Iterator[Option]:

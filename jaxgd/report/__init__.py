@@ -1,0 +1,1 @@
+"""Pages about results, made from the files that the command line writes."""
