@@ -1,4 +1,4 @@
-"""The command line: `jaxgd run`, and lists of what there is."""
+"""The command line: commands that compute, a page about results, lists of what there is."""
 
 import inspect
 import platform
@@ -10,6 +10,7 @@ from jaxgd import __version__
 from jaxgd.cli.errors import OneLineErrors
 from jaxgd.cli.listing import landscapes, rules, schedules
 from jaxgd.cli.options import Headed, run_options
+from jaxgd.cli.report import report
 from jaxgd.cli.run import run
 
 __all__ = ["command_line"]
@@ -47,5 +48,5 @@ command_line.add_command(
         short_help="Minimise a loss.",
     )
 )
-for command in (rules, schedules, landscapes):
+for command in (report, rules, schedules, landscapes):
     command_line.add_command(command)
