@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import numpy as np
+from jax import dtypes
 
 from jaxgd.cli.given import Folder
 from jaxgd.files import named_params, provenance, write_bytes
@@ -31,9 +32,9 @@ def chained(transforms: Sequence[Any], rule: Any) -> str:
 
 
 def precision(params: PyTree) -> str:
-    """The dtype in which params are optimised."""
+    """The dtype in which params are optimised, or starts will be."""
     inexact = [array for array in named_params(params).values() if array.dtype.kind in "fc"]
-    return str(np.result_type(*inexact))
+    return str(dtypes.canonicalize_dtype(np.result_type(*inexact)))
 
 
 def made_by() -> dict[str, Any]:

@@ -17,7 +17,8 @@ body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--pape
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin: 0 0 .5rem; }
 h1, h2, code, td { overflow-wrap: anywhere; }
 a { color: var(--link); }
-section { border-top: 1px solid var(--edge); margin-top: 2rem; padding-top: 1.5rem; }
+section { border-top: 1px solid var(--edge); margin-top: 2rem; padding-top: 1.5rem;
+  overflow-x: auto; }
 pre { background: var(--raised); border: 1px solid var(--edge); border-radius: .4rem;
   padding: .6rem .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .925rem; }
