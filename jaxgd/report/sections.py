@@ -56,10 +56,10 @@ def section(stored: Stored, title: str) -> Section:
     many = isinstance(outcome, Runs)
     return Section(
         title=title,
-        command=shlex.join(str(word) for word in facts.get("command") or []),
+        command=command_of(facts),
         summary=_summary(outcome),
         message=str(facts["message"]),
-        facts=[*_asked(facts), *_came_out(outcome), *_made(facts)],
+        facts=[*asked(facts), *_came_out(outcome), *made(facts)],
         tables=[_statuses(outcome), _minima(outcome)] if isinstance(outcome, Runs) else [],
         pictures=_of_many(outcome, _ground(stored)) if many else _of_one(outcome, _ground(stored)),
     )
@@ -71,16 +71,26 @@ def _summary(outcome: Result | Runs) -> str:
     return f"{Status(int(outcome.status)).name}, loss {outcome.loss:.6g}"
 
 
-def _asked(facts: Mapping[str, Any]) -> Rows:
-    rules = [*facts["transforms"], facts["rule"]]
-    names = ("max_steps", "time_limit", "seed", "dimensions", "keep", "starts", "sampler", "lanes")
-    given = {name: facts.get(name) for name in names} | facts["stop"]
+def command_of(facts: Mapping[str, Any]) -> str:
+    """The command that made a file, as a shell reads it; empty where the file does not say it."""
+    return shlex.join(str(word) for word in facts.get("command") or [])
+
+
+_OPTIONS = (
+    "max_steps", "time_limit", "seed", "dimensions", "keep", "starts", "sampler", "lanes",
+    "low", "high", "count", "tolerance",
+)  # fmt: skip
+
+
+def asked(facts: Mapping[str, Any]) -> Rows:
+    """What was asked for: the target, the rule or rules, and the options that were given."""
+    given = {name: facts.get(name) for name in _OPTIONS} | facts.get("stop", {})
     options = [f"{name} {value}" for name, value in given.items() if value is not None]
-    return [
-        ("target", str(facts["target"])),
-        ("rule", ", then ".join(map(_in_words, rules))),
-        ("options", ", ".join(options)),
-    ]
+    if "rules" in facts:
+        rules = "\n".join(_in_words(rule) for rule in facts["rules"].values())
+    else:
+        rules = ", then ".join(map(_in_words, [*facts["transforms"], facts["rule"]]))
+    return [("target", str(facts["target"])), ("rule", rules), ("options", ", ".join(options))]
 
 
 def _came_out(outcome: Result | Runs) -> Rows:
@@ -90,7 +100,8 @@ def _came_out(outcome: Result | Runs) -> Rows:
     return [*rows]
 
 
-def _made(facts: Mapping[str, Any]) -> Rows:
+def made(facts: Mapping[str, Any]) -> Rows:
+    """When it was made, and by what."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return [("date", str(facts.get("date", "unknown"))), ("versions", versions)]
 

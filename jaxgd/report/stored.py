@@ -64,16 +64,26 @@ def read(path: Path) -> Stored:
       OSError: a file is not there, or cannot be read.
       ValueError: a file is truncated, or not what the command line writes.
     """
-    with blaming(path):
-        facts = json.loads(path.read_bytes())
-        if not isinstance(facts, dict):
-            raise ValueError("there is no object in it")
+    facts = facts_of(path)
     beside = path.with_suffix(".npz")
     with blaming(beside):
         arrays = _arrays(beside)
     with blaming(path):
         outcome = _result(facts, arrays) if path.stem == "result" else _runs(facts, arrays)
     return Stored(path, facts, outcome)
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What a JSON file says.
+
+    Raises:
+      OSError, ValueError: as `read`.
+    """
+    with blaming(path):
+        facts = json.loads(path.read_bytes())
+        if not isinstance(facts, dict):
+            raise ValueError("there is no object in it")
+        return facts
 
 
 def _arrays(path: Path) -> dict[str, Array]:
