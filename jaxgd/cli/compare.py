@@ -29,6 +29,8 @@ from jaxgd.tune import compare as contest
 
 LOW, HIGH, COUNT = 1e-6, 10.0, 43
 """The rates that the finder tries for each rule."""
+MOST_LOSSES = 100_000_000
+"""Losses that are kept at once, one for each step of each run of each rule."""
 MOST_NUMBERS = 1000
 """Steps to the target that are in the JSON file, rules times runs."""
 
@@ -85,30 +87,45 @@ def compare(what: str, **given: Any) -> int:
 
 
 def _checked(given: Mapping[str, Any]) -> Plan:
-    rate, goal, tolerance = rate_of(given), given["target"], given["tolerance"]
-    rules: dict[str, Any] = {}
-    for word in given["rules"].split(","):
-        rule, before = rule_of(given, word.strip(), rate)
-        name = type(rule).__name__
-        if name in rules:
-            raise ValueError(f"--rules has {name} twice")
-        rules[name] = chain(*before, rule) if before else rule
+    rules, goal, tolerance = _rules(given), given["target"], given["tolerance"]
     if goal is not None and np.isnan(goal):
         raise ValueError(f"--target must be a number, got {goal}")
     if not 0 < tolerance < 1:
         raise ValueError(f"--tolerance must be a number between 0 and 1, got {tolerance}")
+    max_steps, many = needed(given, "max_steps", at_least=1), many_of(given)
+    losses = (1 if many is None else many.starts) * (max_steps + 1) * len(rules)
+    if losses > MOST_LOSSES:
+        raise ValueError(
+            f"every loss is kept, {losses:,} here and {MOST_LOSSES:,} at most: give fewer --starts "
+            "or --max-steps"
+        )
     return Plan(
         rules=rules,
         fixed=given["learning_rate"] is not None or given["schedule"] is not None,
         goal=goal,
         tolerance=tolerance,
-        max_steps=needed(given, "max_steps", at_least=1),
+        max_steps=max_steps,
         seed=needed(given, "seed", at_least=0),
         dimensions=count_of(given, "dimensions"),
-        many=many_of(given),
+        many=many,
         progress=wants_bar(given),
         out=folder_of(given),  # last, since it makes the directory
     )
+
+
+def _rules(given: Mapping[str, Any]) -> dict[str, Any]:
+    rate = rate_of(given)
+    rules: dict[str, Any] = {}
+    for word in given["rules"].split(","):
+        try:
+            rule, before = rule_of(given, word.strip(), rate)
+        except ValueError as error:
+            raise ValueError(str(error).replace("--rule:", "--rules:")) from error
+        name = type(rule).__name__
+        if name in rules:
+            raise ValueError(f"--rules has {name} twice")
+        rules[name] = chain(*before, rule) if before else rule
+    return rules
 
 
 def _tuned(plan: Plan, target: Target) -> dict[str, Any]:

@@ -27,7 +27,7 @@ th, td { border-bottom: 1px solid var(--edge); padding: .3rem 1.2rem .3rem 0; te
 th { font-weight: 600; } th[scope=row], figcaption { color: var(--soft); font-weight: 400; }
 th[scope=row] { white-space: nowrap; }
 .pictures { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
 figure { margin: 0; background: #ffffff; border: 1px solid var(--edge); border-radius: .4rem;
   padding: .6rem; }
 figcaption { color: #5a6068; font-size: .875rem; }

@@ -22,7 +22,9 @@ def _saved(figure: Any, kind: str, metadata: dict[str, Any]) -> bytes:
     import matplotlib as mpl
 
     buffer = io.BytesIO()
-    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "jaxgd"}):
+    # Letters as outlines look the same everywhere, and a name cannot be taken for anything else.
+    settings: Any = {"svg.hashsalt": "jaxgd", "svg.fonttype": "path"}
+    with warnings.catch_warnings(), mpl.rc_context(settings):
         # Of a script that the font lacks, in the names of params, and of axes that are crowded.
         warnings.simplefilter("ignore", UserWarning)
         figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)

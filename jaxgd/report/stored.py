@@ -1,10 +1,12 @@
 """Results as they come back from the files: what tables and pictures need of them."""
 
+import ast
 import collections
 import contextlib
 import dataclasses
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -198,13 +200,17 @@ def _params(arrays: Arrays, prefix: str, shape: tuple[int, ...] = ()) -> PyTree:
 
 
 _STEP = re.compile(
-    r"\['((?:[^'\\]|\\.)*)'\]|\[\"((?:[^\"\\]|\\.)*)\"\]|\[(\d+)\]|\.(\w+)|\[<flat index (\d+)>\]"
+    r"""\[('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]|\[(\d+)\]|\.(\w+)|\[<flat\ index\ (\d+)>\]""",
+    re.VERBOSE,
 )
 
 
 def _short(path: str) -> str:
     """`['layers'][0].w` as `layers.0.w`, and what is no such path as it is."""
     steps = list(_STEP.finditer(path))
-    whole = "".join(step.group() for step in steps) == path
+    if not steps or "".join(step.group() for step in steps) != path:
+        return path
     names = [next(part for part in step.groups() if part is not None) for step in steps]
-    return ".".join(names) if whole and names else path
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes that no name of ours has
+        return ".".join(ast.literal_eval(n) if n[0] in "'\"" else n for n in names)
