@@ -105,8 +105,8 @@ def landscape_name(text: str) -> str | None:
     """The landscape with this name, however it is spelled, None if there is none.
 
     Example:
-      >>> landscape_name("Styblinski-Tang")
-      'styblinski_tang'
+      >>> landscape_name("Styblinski_Tang")
+      'styblinski-tang'
     """
     return {_folded(name): name for name in LANDSCAPES}.get(_folded(text))
 
