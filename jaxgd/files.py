@@ -6,11 +6,12 @@ is strictly valid, with anything.
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +22,9 @@ import numpy as np
 from jaxgd.canonical import is_number
 from jaxgd.minima import Minimum
 from jaxgd.pytree import is_pytree
+from jaxgd.record import History
 from jaxgd.result import Result
-from jaxgd.runs import Runs
+from jaxgd.runs import Runs, Scale
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, is_key
 
@@ -54,15 +56,26 @@ def write(directory: Path, outcome: Result | Runs, about: dict[str, Any]) -> lis
     if isinstance(outcome, Runs):
         name, facts = "runs", _facts_of_many(outcome)
         named = {column: _portable(leaf) for column, leaf in outcome.to_dict().items()}
+        named |= _history_arrays(outcome.history)
     else:
         name, facts, named = "result", _facts(outcome), {**result_arrays(outcome)}
-    paths = [directory / f"{name}.npz", directory / f"{name}.json"]
-    with _replacing(paths[0]) as file:
+    arrays = directory / f"{name}.npz"
+    with _replacing(arrays) as file:
         np.savez(file, **named)
-    text = json.dumps(_plain({**facts, **about}), indent=2, allow_nan=False)
-    with _replacing(paths[1]) as file:
-        file.write((text + "\n").encode())
-    return paths
+    return [arrays, write_json(directory / f"{name}.json", {**facts, **about})]
+
+
+def write_json(path: Path, facts: dict[str, Any]) -> Path:
+    """Write a JSON file, whole or not at all; returns its path."""
+    text = json.dumps(_plain(facts), indent=2, allow_nan=False)
+    return write_bytes(path, (text + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file, whole or not at all; returns its path."""
+    with _replacing(path) as file:
+        file.write(content)
+    return path
 
 
 @contextlib.contextmanager
@@ -83,8 +96,9 @@ def result_arrays(result: Result) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of `result.npz`.
 
     Each leaf of params is named by its path, such as `params` or `params['w']`; the history's rows
-    are `history_step`, `history_loss`, `history_grad_norm` and `history_learning_rate`; the
-    scalars are `loss`, `grad_norm`, `steps`, `status` and `at_step`.
+    are `history_step`, `history_loss`, `history_grad_norm`, `history_learning_rate` and, if they
+    were recorded, `history_params`, named like params; the scalars are `loss`, `grad_norm`,
+    `steps`, `status` and `at_step`.
 
     Example:
       >>> import jaxgd as gd
@@ -95,12 +109,16 @@ def result_arrays(result: Result) -> dict[str, np.ndarray[Any, Any]]:
     arrays = named_params(result.params)
     for name in ("loss", "grad_norm", "steps", "status", "at_step"):
         arrays[name] = _portable(getattr(result, name))
-    if result.history is not None:
-        for name in ("step", "loss", "grad_norm", "learning_rate"):
-            rows = getattr(result.history, name)
-            if rows is not None:
-                arrays[f"history_{name}"] = _portable(rows)
-    return arrays
+    return arrays | _history_arrays(result.history)
+
+
+def _history_arrays(history: History | None) -> dict[str, np.ndarray[Any, Any]]:
+    if history is None:
+        return {}
+    names = ("step", "loss", "grad_norm", "learning_rate")
+    rows = {f"history_{name}": getattr(history, name) for name in names}
+    arrays = {name: _portable(column) for name, column in rows.items() if column is not None}
+    return arrays | {f"history_{name}": leaf for name, leaf in named_params(history.params).items()}
 
 
 def named_params(params: PyTree) -> dict[str, np.ndarray[Any, Any]]:
@@ -122,7 +140,8 @@ def _portable(leaf: Any) -> np.ndarray[Any, Any]:
 
 def _facts(result: Result) -> dict[str, Any]:
     end = _end(result)
-    return {**end, "message": Status(end["status_code"]).message, **_times(result)}
+    message = Status(end["status_code"]).message
+    return {**end, "message": message, "engine": result.engine, **_times(result)}
 
 
 def _facts_of_many(runs: Runs) -> dict[str, Any]:
@@ -133,11 +152,18 @@ def _facts_of_many(runs: Runs) -> dict[str, Any]:
         "counts": {Status(c).name: int(n) for c, n in zip(codes, counts, strict=True)},
         "success_rate": runs.success_rate,
         "engine": runs.engine,
+        "scale": _scale(runs.scale),
         **_times(runs),
         "best": _end(runs.best),
         "minima_found": len(minima),
         "minima": [{"count": m.count, **_point(m)} for m in minima[:MOST_MINIMA_IN_JSON]],
     }
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    """By what the minima were told apart."""
+    params = scale.params if np.size(scale.params) <= MOST_NUMBERS_IN_JSON else None
+    return {"loss": float(scale.loss), "ends": float(scale.ends), "params": params}
 
 
 def _times(outcome: Result | Runs) -> dict[str, Any]:
@@ -159,6 +185,13 @@ def _point(end: Result | Minimum) -> dict[str, Any]:
         "grad_norm": float(end.grad_norm),
         "params": params.get("params", params) if small else None,
     }
+
+
+def provenance(command: Sequence[str]) -> dict[str, Any]:
+    """How a file came about: the words of the command line, when, and what ran."""
+    now = datetime.datetime.now(datetime.UTC)
+    date = now.isoformat(timespec="seconds")
+    return {"command": list(command), "date": date, "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -85,7 +85,7 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
 
 
 def _landscape(text: str, dimensions: int | None) -> Target:
-    name = {_folded(name): name for name in LANDSCAPES}.get(_folded(text))
+    name = landscape_name(text)
     if name is None:
         hint = "; for a loss of your own write path/to/file.py:loss"
         raise ValueError(unknown("landscape", text, LANDSCAPES) + hint)
@@ -99,6 +99,16 @@ def _landscape(text: str, dimensions: int | None) -> Target:
     domain = landscape.domain
     bounds = domain if getattr(landscape, "bounded", False) else None
     return Target(landscape, landscape.start, box=domain, bounds=bounds)
+
+
+def landscape_name(text: str) -> str | None:
+    """The landscape with this name, however it is spelled, None if there is none.
+
+    Example:
+      >>> landscape_name("Styblinski_Tang")
+      'styblinski-tang'
+    """
+    return {_folded(name): name for name in LANDSCAPES}.get(_folded(text))
 
 
 def takes_dimensions(landscape: type[Any]) -> bool:

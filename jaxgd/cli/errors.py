@@ -75,6 +75,17 @@ class OneLineErrors(click.Group):
         del ctx
         return list(self.commands)
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """The context of a call, whose `obj` is the command line as it was given."""
+        command = [info_name or "jaxgd", *args]
+        return super().make_context(info_name, args, parent, obj=command, **extra)
+
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run, and exit unless `standalone_mode` is False."""
         run: Any = super().main

@@ -1,4 +1,4 @@
-"""The options of `jaxgd run`; those of rules, transforms and tests come from their fields."""
+"""The options of the commands; those of rules, transforms and tests come from their fields."""
 
 import contextlib
 import dataclasses
@@ -15,6 +15,7 @@ from jaxgd.target import TRANSFORM_OPTIONS, option, options_of
 
 DEFAULT_RATE = 0.01
 DEFAULT_SAMPLER = "sobol"
+RULES_COMPARED = "gradient-descent,momentum,rmsprop,adam"
 _WIDEST = 28  # "--initial-accumulator NUMBER" in the left column of the help
 
 
@@ -50,7 +51,9 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | float:
-        """Read the text."""
+        """Read the text; a default is a number already."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]
         for kind in (int, float):
             with contextlib.suppress(ValueError):
                 return kind(value)
@@ -58,47 +61,88 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def run_options() -> Iterator[Option]:
-    """All options, in the order of the help."""
-    yield from _main_options()
-    yield from _outcome_options()
+    """All options of `jaxgd run`, in the order of the help."""
+    heading = "The rule and its rate"
+    yield _rule_option(heading)
+    yield _number("learning_rate", heading, f"A fixed learning rate.  [default: {DEFAULT_RATE}]")
+    text = 'In its place, e.g. "CosineDecay(0.1, steps=1000)"; "jaxgd schedules" lists them.'
+    yield Option(["--schedule"], heading, text, metavar="SCHEDULE")
+    text = "Return the iterate with the lowest loss, or the last one.  [default: best, or last if "
+    text += "the loss is stochastic]"
+    kept = click.Choice(["best", "last"])
+    keep = Option(["--keep"], "The run and what comes out", text, type=kept)
+    files = "result.npz and result.json, of many starts runs.npz and runs.json"
+    yield from _outcome_options("The run and what comes out", files, keep)
     yield from _many_options()
     yield from _stop_options()
     yield from _transform_options()
     yield from _rule_options()
 
 
+def tune_options() -> Iterator[Option]:
+    """All options of `jaxgd tune`."""
+    heading = "The rule"
+    yield _rule_option(heading)
+    text = "How the rate goes, scaled so that its highest is the one to try."
+    yield Option(["--schedule"], heading, text, metavar="SCHEDULE")
+    heading = "What to try"
+    yield _number("low", heading, "The lowest rate.", default=1e-6, show_default=True)
+    yield _number("high", heading, "The highest rate.", default=10, show_default=True)
+    yield _number("count", heading, "How many rates.", default=43, show_default=True)
+    text = "Steps at each rate: best those of the real run."
+    yield _number("max_steps", heading, text, default=100, show_default=True)
+    yield from _outcome_options("The runs and what comes out", "tune.json")
+    yield from _transform_options()
+    yield from _rule_options()
+
+
+def compare_options() -> Iterator[Option]:
+    """All options of `jaxgd compare`."""
+    heading = "The rules and their rates"
+    text = 'Names with commas between them; "jaxgd rules" lists them.'
+    yield Option(["--rules"], heading, text, metavar="RULES", default=RULES_COMPARED,
+                 show_default=True)  # fmt: skip
+    text = "One rate for all rules.  [default: for each rule what the finder suggests]"
+    yield _number("learning_rate", heading, text)
+    text = 'In its place, e.g. "CosineDecay(0.1, steps=1000)", for all rules.'
+    yield Option(["--schedule"], heading, text, metavar="SCHEDULE")
+    heading = "What to reach"
+    text = "The loss to reach.  [default: near the lowest that a rule finds]"
+    yield _number("target", heading, text)
+    text = "How near: the part of what could be gained that may be missing."
+    yield _number("tolerance", heading, text, default=1e-4, show_default=True)
+    text = "Steps of each run."
+    yield _number("max_steps", heading, text, default=1000, show_default=True)
+    yield from _outcome_options("The runs and what comes out", "compare.json")
+    yield from _many_options()
+    yield from _transform_options()
+
+
 def _number(name: str, heading: str, text: str, **more: Any) -> Option:
     return Option([name, option(name)], heading, text, type=Number(), **more)
 
 
-def _main_options() -> Iterator[Option]:
-    heading = "The rule and its rate"
+def _rule_option(heading: str) -> Option:
     text = 'The update rule; "jaxgd rules" lists them.'
-    yield Option(["--rule"], heading, text, metavar="RULE", default="adam", show_default=True)
-    yield _number("learning_rate", heading, f"A fixed learning rate.  [default: {DEFAULT_RATE}]")
-    text = 'In its place, e.g. "CosineDecay(0.1, steps=1000)"; "jaxgd schedules" lists them.'
-    yield Option(["--schedule"], heading, text, metavar="SCHEDULE")
+    return Option(["--rule"], heading, text, metavar="RULE", default="adam", show_default=True)
 
 
-def _outcome_options() -> Iterator[Option]:
-    heading = "The run and what comes out"
+def _outcome_options(heading: str, files: str, *more: Option) -> Iterator[Option]:
     text = "How many the landscape shall have, if it leaves that open."
     yield _number("dimensions", heading, text)
     text = "Seed of the starts, and of the keys for a file's params(key) and a stochastic loss."
     yield _number("seed", heading, text, default=0, show_default=True)
     text = "Compute in double precision.  [default: no, or what JAX_ENABLE_X64 says]"
     yield Option(["--x64/--no-x64"], heading, text, default=None)
-    text = "Return the iterate with the lowest loss, or the last one.  [default: best, or last if "
-    text += "the loss is stochastic]"
-    kept = click.Choice(["best", "last"])
-    yield Option(["--keep"], heading, text, type=kept)
+    yield from more
     text = "Show a live bar.  [default: yes in a terminal]"
     yield Option(["--progress/--no-progress"], heading, text, default=None)
     text = "Keep compiled programs on disk, where the next run finds them."
     yield Option(["--cache/--no-cache"], heading, text, default=True, show_default=True)
-    text = "Write result.npz and result.json there, of many starts runs.npz and runs.json; made if "
-    text += "need be."
+    text = f"Write {files} there; made if need be."
     yield Option(["--out"], heading, text, type=click.Path(path_type=Path), metavar="DIR")
+    text = "Draw pictures there too, as PNG and SVG; needs Matplotlib."
+    yield Option(["--plot"], heading, text, is_flag=True)
 
 
 def _many_options() -> Iterator[Option]:

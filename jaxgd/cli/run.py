@@ -1,23 +1,17 @@
 """`jaxgd run`: from the options to a result, on the screen and on the disk."""
 
-import textwrap
 from typing import Any
 
-import click
-import jax
-import numpy as np
-
-from jaxgd.cache import cache_programs
 from jaxgd.cli.errors import INTERRUPTED, refusing
+from jaxgd.cli.given import configure
 from jaxgd.cli.job import checked_job
 from jaxgd.cli.many import verdict_on_many
-from jaxgd.files import named_params, versions, write
-from jaxgd.programs import option
+from jaxgd.cli.screen import chained, draw, files_row, made_by, precision, say
+from jaxgd.files import write
 from jaxgd.result import Result
 from jaxgd.runs import Runs
 from jaxgd.status import Status
 from jaxgd.target import find_target
-from jaxgd.tree import PyTree
 
 # In the place of the messages that speak of Python.
 _MESSAGES = {
@@ -43,10 +37,7 @@ def run(what: str, **given: Any) -> int:
     pytrees like params: no run leaves them, and many starts are drawn between them. A loss with a
     keyword key is stochastic: it gets a fresh one at every step.
     """
-    if given["x64"] is not None:
-        jax.config.update("jax_enable_x64", given["x64"])  # type: ignore[no-untyped-call]
-    if given["cache"] and option("jax_compilation_cache_dir") is None:
-        cache_programs()
+    configure(given)
     with refusing():
         job = checked_job(given)
         target = find_target(what, job.dimensions, job.seed)
@@ -54,18 +45,21 @@ def run(what: str, **given: Any) -> int:
         outcome = job.run(target)
     verdict = verdict_on_many(outcome) if isinstance(outcome, Runs) else _verdict(outcome)
     message, exit_status = verdict
-    rows = [("target", what), ("rule", ", then ".join(map(repr, (*job.transforms, job.rule))))]
+    rows = [("target", what), ("rule", chained(job.transforms, job.rule))]
     if job.many is not None:
         rows.append(("sampler", job.many.sampler))
-    rows += [*outcome.rows(), ("precision", _precision(outcome.params))]
+    rows += [*outcome.rows(), ("precision", precision(outcome.params))]
     if job.out is not None:
-        about = {"message": message, "target": what, **job.about(), "versions": versions()}
+        about = {"message": message, "target": what, **job.about(), **made_by()}
         with refusing():
             files = write(job.out.absolute, outcome, about)
-        rows.append(("files", "\n".join(str(job.out.shown / file.name) for file in files)))
+        if job.out.plot:
+            with refusing(target.file):
+                page = outcome.plot(None if target.key is not None else target.loss)
+                files += draw(job.out, files[0].stem, page)
+        rows.append(files_row(job.out, files))
     # Last of all: nobody may be there to read it.
-    lines = [*(_row(name, value) for name, value in rows), *textwrap.wrap(message, 80)]
-    click.echo("\n".join(lines))
+    say(rows, message)
     return exit_status
 
 
@@ -74,19 +68,3 @@ def _verdict(result: Result) -> tuple[str, int]:
     status = Status(int(result.status))
     message = result.message.replace(status.message, _MESSAGES.get(status, status.message))
     return message, INTERRUPTED if status == Status.INTERRUPTED else int(status.failed)
-
-
-def _precision(params: PyTree) -> str:
-    inexact = [array for array in named_params(params).values() if array.dtype.kind in "fc"]
-    return str(np.result_type(*inexact))
-
-
-def _row(name: str, value: str) -> str:
-    """A row of the table, of at most 80 columns unless a path is longer."""
-    is_path = name in ("target", "files")
-    lines = [
-        part
-        for line in value.splitlines()
-        for part in textwrap.wrap(line, 62, break_on_hyphens=False, break_long_words=not is_path)
-    ]
-    return f"{name:<17} " + ("\n" + " " * 18).join(lines)

@@ -72,6 +72,7 @@ def run_labels(runs: Runs) -> list[str]:
 def name(path: Any, index: tuple[int, ...] = ()) -> str:
     """A number's place in a pytree, as `slope` or `layers.0.w[2, 1]`; `params` if it is all."""
     place = jax.tree_util.keystr(path, simple=True, separator=".") or "params"
+    place = place.replace("$", r"\$")  # else Matplotlib reads formulas between two of them
     return place + (f"[{', '.join(map(str, index))}]" if index else "")
 
 
