@@ -66,7 +66,54 @@ def models(text):
     assert "the result is a MLP" in text
 
 
-CHECKS = {"influenza": influenza, "minibatch": minibatch, "models": models}
+def quickstart(text):
+    lines = re.findall(r"(?:descent|formula): slope (\d+\.\d+), intercept (\d+\.\d+)", text)
+    (slope, intercept), formula = ([float(number) for number in line] for line in lines)
+    assert [slope, intercept] == pytest.approx(formula, abs=0.02)
+    off = [float(number) for number in re.findall(r"slope off by (\d+\.\d+)", text)]
+    assert len(off) == 6
+    assert off == sorted(off, reverse=True)
+    assert off[0] > 1
+    assert off[-1] < 0.01
+    assert re.search(r"too high: NON_FINITE after \d+ steps, loss (inf|nan)", text)
+    assert float(re.search(r"too low: MAX_STEPS after 100 steps, loss (\d+\.\d+)", text)[1]) > 10
+    assert float(re.search(r"edge: MAX_STEPS after 100 steps, loss (\d+\.\d+)", text)[1]) < 0.19
+    first, last = re.findall(r"step [\d,]+: (\w+), slope (\d+\.\d+)", text)
+    assert (first[0], last[0]) == ("MAX_STEPS", "CONVERGED_LOSS")
+    assert float(last[1]) == pytest.approx(formula[0], abs=0.05)
+    ends = re.findall(r"(?:gradient descent|Adam): (\d+) steps, slope (\d+\.\d+)", text)
+    assert [float(end) for _, end in ends] == pytest.approx([formula[0]] * 2, abs=0.02)
+    assert int(ends[0][0]) < int(ends[1][0])  # Adam has nothing to gain
+
+
+def rules(text):
+    reached = dict(re.findall(r"(\w+) +loss (\S+) after 300 steps", text))
+    assert float(reached["descent"]) > 1
+    assert max(float(reached[name]) for name in ("momentum", "Nesterov", "Lion")) < 0.01
+    ends = re.findall(r"ends at \( ?(-?\d+\.\d+), (-?\d+\.\d+)\)", text)
+    assert ends[0] == ends[2]
+    assert ends[0] != ends[1]
+    rates = re.findall(r"suggested (\S+), stable up to (\S+)", text)
+    assert [float(highest) >= 10 for _, highest in rates] == [False, False, True]
+    assert float(rates[1][0]) == float(rates[1][1])  # momentum is best right before it diverges
+    assert "momentum is best" in text
+    steps = dict(re.findall(r"^(\w[\w, ]*\w) +\d+% +([\d,]+|inf) ", text, re.MULTILINE))
+    assert list(steps) == ["momentum, clipped", "Adam", "momentum", "gradient descent"]
+    away = re.findall(r"(\d\.\d+) from the minimum at the end", text)
+    high, low, *decaying = [float(number) for number in away]
+    assert high > 2.5 * low
+    assert len(decaying) == 3
+    assert max(decaying) < low
+    assert float(re.search(r"step 200 on: (\d\.\d+)", text)[1]) < min(decaying)
+
+
+CHECKS = {
+    "influenza": influenza,
+    "minibatch": minibatch,
+    "models": models,
+    "quickstart": quickstart,
+    "rules": rules,
+}
 
 
 def test_every_notebook_is_checked():
