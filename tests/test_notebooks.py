@@ -107,12 +107,34 @@ def rules(text):
     assert float(re.search(r"step 200 on: (\d\.\d+)", text)[1]) < min(decaying)
 
 
+def starts(text):
+    empty = re.findall(r"(\d+) of 16 squares are empty", text)
+    assert int(empty[0]) > 0
+    assert empty[2] == "0"
+    counts = [int(n.replace(",", "")) for n in re.findall(r"\d\): ([\d,]+) runs", text)]
+    assert len(counts) == 4
+    assert sum(counts) == 4096
+    assert min(counts) > 900
+    assert re.search(r"CONVERGED_GRADIENT, \d NON_FINITE", text)
+    assert float(re.search(r"rates from (\S+) to", text)[1]) < 1e-3
+    quickest, steps = re.search(r"quickest is (\S+), with (\d+) steps", text).groups()
+    assert float(quickest) > 0.01
+    assert int(steps) < 40
+    assert "121 minima" in text
+    assert 0.5 < float(re.search(r"success rate: (\d\.\d)%", text)[1]) < 1.5
+    assert float(re.search(r"^best loss (\S+)", text, re.MULTILINE)[1]) < 1e-6
+    everyone, race = re.findall(r": best loss (\S+) after ([\d,]+) steps", text)
+    assert everyone[0] == race[0] == "-4.6877"
+    assert int(race[1].replace(",", "")) < 0.26 * int(everyone[1].replace(",", ""))
+
+
 CHECKS = {
     "influenza": influenza,
     "minibatch": minibatch,
     "models": models,
     "quickstart": quickstart,
     "rules": rules,
+    "starts": starts,
 }
 
 
