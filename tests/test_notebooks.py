@@ -128,10 +128,32 @@ def starts(text):
     assert int(race[1].replace(",", "")) < 0.26 * int(everyone[1].replace(",", ""))
 
 
+def own_rule(text):
+    reached = dict(re.findall(r"(descent|Adam|Rprop): loss (\S+) after 150 steps", text))
+    assert float(reached["Rprop"]) < float(reached["Adam"]) < float(reached["descent"])
+    assert 100 < int(re.search(r"from all starts by (\d+) of 289", text)[1]) < 250
+    assert "as in 1993: 100% of the starts" in text
+    assert float(re.search(r"differ by (\S+) at most", text)[1]) < 1e-3
+    assert float(re.search(r"a chain of optax: (\S+)", text)[1]) < 1e-3
+    assert float(re.search(r"in a loop of optax: (\S+)", text)[1]) < 1e-10
+    before, after = re.search(r"TrainState: loss (\S+) before, (\S+) after", text).groups()
+    same, best = re.search(r"same by gd.minimize: (\S+), at its best (\S+)", text).groups()
+    assert float(after) == pytest.approx(float(same), rel=0.2)
+    assert float(best) <= float(same) < 0.1 * float(before)
+    away = [float(number) for number in re.findall(r"ends (\d\.\d+) from the minimum", text)]
+    assert away == sorted(away, reverse=True)
+    assert away[0] > 2 * away[1]
+    assert "layers_0: moved by up to 0.00" in text
+    assert not re.search(r"layers_2: moved by up to 0\.00", text)
+    frozen = float(re.search(r"loss (\S+) with the first layer frozen", text)[1])
+    assert 2 * float(best) < frozen < float(before)
+
+
 CHECKS = {
     "influenza": influenza,
     "minibatch": minibatch,
     "models": models,
+    "own_rule": own_rule,
     "quickstart": quickstart,
     "rules": rules,
     "starts": starts,
