@@ -66,7 +66,98 @@ def models(text):
     assert "the result is a MLP" in text
 
 
-CHECKS = {"influenza": influenza, "minibatch": minibatch, "models": models}
+def quickstart(text):
+    lines = re.findall(r"(?:descent|formula): slope (\d+\.\d+), intercept (\d+\.\d+)", text)
+    (slope, intercept), formula = ([float(number) for number in line] for line in lines)
+    assert [slope, intercept] == pytest.approx(formula, abs=0.02)
+    off = [float(number) for number in re.findall(r"slope off by (\d+\.\d+)", text)]
+    assert len(off) == 6
+    assert off == sorted(off, reverse=True)
+    assert off[0] > 1
+    assert off[-1] < 0.01
+    assert re.search(r"too high: NON_FINITE after \d+ steps, loss (inf|nan)", text)
+    assert float(re.search(r"too low: MAX_STEPS after 100 steps, loss (\d+\.\d+)", text)[1]) > 10
+    assert float(re.search(r"edge: MAX_STEPS after 100 steps, loss (\d+\.\d+)", text)[1]) < 0.19
+    first, last = re.findall(r"step [\d,]+: (\w+), slope (\d+\.\d+)", text)
+    assert (first[0], last[0]) == ("MAX_STEPS", "CONVERGED_LOSS")
+    assert float(last[1]) == pytest.approx(formula[0], abs=0.05)
+    ends = re.findall(r"(?:gradient descent|Adam): (\d+) steps, slope (\d+\.\d+)", text)
+    assert [float(end) for _, end in ends] == pytest.approx([formula[0]] * 2, abs=0.02)
+    assert int(ends[0][0]) < int(ends[1][0])  # Adam has nothing to gain
+
+
+def rules(text):
+    reached = dict(re.findall(r"(\w+) +loss (\S+) after 300 steps", text))
+    assert float(reached["descent"]) > 1
+    assert max(float(reached[name]) for name in ("momentum", "Nesterov", "Lion")) < 0.01
+    ends = re.findall(r"ends at \( ?(-?\d+\.\d+), (-?\d+\.\d+)\)", text)
+    assert ends[0] == ends[2]
+    assert ends[0] != ends[1]
+    rates = re.findall(r"suggested (\S+), stable up to (\S+)", text)
+    assert [float(highest) >= 10 for _, highest in rates] == [False, False, True]
+    assert float(rates[1][0]) == float(rates[1][1])  # momentum is best right before it diverges
+    assert "momentum is best" in text
+    steps = dict(re.findall(r"^(\w[\w, ]*\w) +\d+% +([\d,]+|inf) ", text, re.MULTILINE))
+    assert list(steps) == ["momentum, clipped", "Adam", "momentum", "gradient descent"]
+    away = re.findall(r"(\d\.\d+) from the minimum at the end", text)
+    high, low, *decaying = [float(number) for number in away]
+    assert high > 2.5 * low
+    assert len(decaying) == 3
+    assert max(decaying) < low
+    assert float(re.search(r"step 200 on: (\d\.\d+)", text)[1]) < min(decaying)
+
+
+def starts(text):
+    empty = re.findall(r"(\d+) of 16 squares are empty", text)
+    assert int(empty[0]) > 0
+    assert empty[2] == "0"
+    counts = [int(n.replace(",", "")) for n in re.findall(r"\d\): ([\d,]+) runs", text)]
+    assert len(counts) == 4
+    assert sum(counts) == 4096
+    assert min(counts) > 900
+    assert re.search(r"CONVERGED_GRADIENT, \d NON_FINITE", text)
+    assert float(re.search(r"rates from (\S+) to", text)[1]) < 1e-3
+    quickest, steps = re.search(r"quickest is (\S+), with (\d+) steps", text).groups()
+    assert float(quickest) > 0.01
+    assert int(steps) < 40
+    assert "121 minima" in text
+    assert 0.5 < float(re.search(r"success rate: (\d\.\d)%", text)[1]) < 1.5
+    assert float(re.search(r"^best loss (\S+)", text, re.MULTILINE)[1]) < 1e-6
+    everyone, race = re.findall(r": best loss (\S+) after ([\d,]+) steps", text)
+    assert everyone[0] == race[0] == "-4.6877"
+    assert int(race[1].replace(",", "")) < 0.26 * int(everyone[1].replace(",", ""))
+
+
+def own_rule(text):
+    reached = dict(re.findall(r"(descent|Adam|Rprop): loss (\S+) after 150 steps", text))
+    assert float(reached["Rprop"]) < float(reached["Adam"]) < float(reached["descent"])
+    assert 100 < int(re.search(r"from all starts by (\d+) of 289", text)[1]) < 250
+    assert "as in 1993: 100% of the starts" in text
+    assert float(re.search(r"differ by (\S+) at most", text)[1]) < 1e-3
+    assert float(re.search(r"a chain of optax: (\S+)", text)[1]) < 1e-3
+    assert float(re.search(r"in a loop of optax: (\S+)", text)[1]) < 1e-10
+    before, after = re.search(r"TrainState: loss (\S+) before, (\S+) after", text).groups()
+    same, best = re.search(r"same by gd.minimize: (\S+), at its best (\S+)", text).groups()
+    assert float(after) == pytest.approx(float(same), rel=0.2)
+    assert float(best) <= float(same) < 0.1 * float(before)
+    away = [float(number) for number in re.findall(r"ends (\d\.\d+) from the minimum", text)]
+    assert away == sorted(away, reverse=True)
+    assert away[0] > 2 * away[1]
+    assert "layers_0: moved by up to 0.00" in text
+    assert not re.search(r"layers_2: moved by up to 0\.00", text)
+    frozen = float(re.search(r"loss (\S+) with the first layer frozen", text)[1])
+    assert 2 * float(best) < frozen < float(before)
+
+
+CHECKS = {
+    "influenza": influenza,
+    "minibatch": minibatch,
+    "models": models,
+    "own_rule": own_rule,
+    "quickstart": quickstart,
+    "rules": rules,
+    "starts": starts,
+}
 
 
 def test_every_notebook_is_checked():
