@@ -22,7 +22,7 @@ from jaxgd.programs import option
 from jaxgd.record import Record
 from jaxgd.rules import is_foreign
 from jaxgd.stop import Stop
-from jaxgd.tree import Layout, PyTree, divide, is_key, traced_or_static
+from jaxgd.tree import Layout, PyTree, divide, is_key, max_norm, traced_or_static
 from jaxgd.walk import End
 
 
@@ -78,6 +78,8 @@ class Made:
     """What runs, in words."""
     captured: list[Any]
     """The arrays that the loss refers to, on the devices."""
+    look: Callable[..., Any]
+    """The losses and gradient norms of some runs, each at an iterate and a step; traced."""
     speed: Speed = dataclasses.field(default_factory=Speed)
 
 
@@ -95,6 +97,12 @@ class Block:
     """The values that all runs share, on the devices, and what the loss refers to."""
     x: PyTree
     """The start of the first run."""
+
+    def look(self, runs: Any, x: PyTree, steps: Any) -> Any:
+        """The losses and gradient norms of some runs, each at an iterate and a step."""
+        own = [column.take(runs) for column in self.own]
+        found = self.made.look(own, runs.astype(np.int32), x, steps, self.shared)
+        return jax.tree.map(np.asarray, found)
 
 
 def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
@@ -182,7 +190,23 @@ def _made(job: ManyJob, form: Form, known: Any, places: tuple[Any, Any], told: s
     where = {"in_shardings": (each, each, everywhere, everywhere), "out_shardings": each}
     options = form.engine.compiler_options
     traced = prepared(function, block, window, orders, shared, donate=0, options=options, **where)
-    return Made(traced(), block, finished, sizes, told, captured)
+    return Made(traced(), block, finished, sizes, told, captured, _look_of(form, everywhere))
+
+
+def _look_of(form: Form, everywhere: Any) -> Callable[..., Any]:
+    """Compiled when it is called first, which few jobs do."""
+
+    def one(own: list[Any], run: Any, x: PyTree, step: Any, shared: Any) -> Any:
+        descent = form.descent(own, shared, run)
+        problem, inputs = descent.problem, descent.inputs
+        loss, grads = problem.evaluate(x, inputs, step)
+        return loss, max_norm(problem.projected(x, grads, inputs))
+
+    def call(*args: Any) -> Any:
+        args = jax.device_put(args, everywhere)
+        return prepared(jax.vmap(one, (0, 0, 0, 0, None)), *args)()(*args)
+
+    return call
 
 
 def _rows(columns: tuple[Column, ...], length: int) -> list[Any]:

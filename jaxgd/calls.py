@@ -59,6 +59,7 @@ class Caller:
         device never waits; a call that follows the end of the run does nothing.
         """
         unread: deque[tuple[Output, float]] = deque()
+        report: Report | None = None
         length, clock, dispatched = self._first_length(), 0.0, False
         self._take(step, run)
         self._settle(step, run)
@@ -74,8 +75,9 @@ class Caller:
             ahead = 0 if self.eager or self.program.rate is None else 1
             if len(unread) <= ahead and step < self.max_steps and not dry:
                 continue
-            if not unread:  # and there is no further batch
-                status: int = Status.STOPPED
+            if not unread:  # and there is no further batch, or nobody waits for it
+                assert report is not None
+                status = between(run, report) or Status.STOPPED
                 break
             output, began = unread.popleft()
             report, now = journal.absorb(output), time.perf_counter()
@@ -91,6 +93,7 @@ class Caller:
             status = self._judge(run, report, between)
             if status != Status.RUNNING:
                 break
+        assert report is not None
         for output, _ in unread:
             later = journal.absorb(output)
             report = report if report.ended else later

@@ -87,7 +87,7 @@ class Course:
     def _go_together(self, runs: Any, board: Board, look: Callable[[], int]) -> None:
         """Bring runs to their end, and at the steps of a choice leave some behind."""
         if self.panel is not None:
-            self.panel.take(0, runs, self.starts(runs), self.ledger)
+            self.panel.take(0, runs, self.starts(runs))
         stations, resumed = self._stations(), False
         for step in stations:
             leg = Leg(End(np.int32(step), np.int32(step)), PAUSED, resumed)
@@ -98,16 +98,22 @@ class Course:
         rows = self.max_steps + self.final_row
         end = End(np.int32(self.max_steps), np.int32(rows))
         self.crew.go(runs, Leg(end, Status.MAX_STEPS, resumed), board, look)
-        if self.panel is not None and not self.max_steps % self.panel.every:
+        last_row = self.final_row or self.max_steps == 0  # seen at a station, or at the start
+        if self.panel is not None and not self.max_steps % self.panel.every and not last_row:
             ends = self.ledger.outcomes
             last = (ends.status[runs] == Status.MAX_STEPS) & (ends.at_step[runs] == self.max_steps)
             x = jax.vmap(self.panel.packed)(jax.tree.map(lambda leaf: leaf[runs[last]], ends.x))
-            self.panel.take(self.max_steps, runs[last], x, self.ledger)
+            self.panel.take(self.max_steps, runs[last], x)
 
     def _stations(self) -> list[int]:
         """The steps at which runs wait for each other."""
-        every = [part.every for part in (self.prune, self.panel) if part is not None]
-        return sorted({step for e in every for step in range(e, self.max_steps, e)})
+        steps: set[int] = set()
+        if self.prune is not None:
+            steps |= set(range(self.prune.every, self.max_steps, self.prune.every))
+        if self.panel is not None:  # the last one too, if an iterate is evaluated there
+            end = self.max_steps + self.final_row
+            steps |= set(range(self.panel.every, end, self.panel.every))
+        return sorted(steps)
 
     def _who_go_on(self, runs: Any, step: int) -> Any:
         """The runs that have not ended, and that no metric and no choice ends here."""
@@ -115,11 +121,11 @@ class Course:
         if self.panel is not None and not step % self.panel.every:
             there = self.ledger.outcomes.saved.carry.x
             x = jax.tree.map(lambda leaf: leaf[waiting], there)
-            late = self.panel.take(step, waiting, x, self.ledger)
+            late = self.panel.take(step, waiting, x)
             self.ledger.end(late, Status.STOPPED)
             self.ledger.done += len(late)
             waiting = np.setdiff1d(waiting, late)
-        if self.prune is not None and not step % self.prune.every:
+        if self.prune is not None and not step % self.prune.every and step < self.max_steps:
             waiting = self._chosen(waiting, step)
         return waiting
 

@@ -103,11 +103,12 @@ class Batches:
         return f"Batches({self.examples} examples, {self.batch_size} at each step, {steps})"
 
     def _check_source(self) -> None:
+        told = f"{{}} is for arrays: {described(self.arrays)} makes batches by itself"
         for name in ("batch_size", "key"):
             if getattr(self, name) is not None:
-                raise ValueError(
-                    f"{name} is for arrays: {described(self.arrays)} makes batches by itself"
-                )
+                raise ValueError(told.format(name))
+        if (self.shuffle, self.drop_last, self.shared) != (True, True, False):
+            raise ValueError(told.format("shuffle, drop_last or shared"))
 
     @property
     def is_source(self) -> bool:
@@ -189,9 +190,11 @@ def _on_device(leaf: Any) -> Any:
     return leaf if is_key(leaf) else jnp.asarray(strong(leaf))
 
 
-def arrays_of(data: Any) -> PyTree:
-    """The arrays of data, if it has some."""
-    return data.arrays if isinstance(data, Batches) and not data.is_source else None
+def traced_of(data: Any) -> PyTree:
+    """What could be traced in data, if there is some."""
+    if not isinstance(data, Batches) or data.is_source:
+        return None
+    return data.arrays, data.key
 
 
 def given_data(

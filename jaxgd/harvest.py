@@ -134,7 +134,10 @@ def _with_metrics(history: History | None, panel: Panel | None, count: int) -> H
     if panel is None:
         return history
     metrics, steps = panel.table()
-    history = history or History(np.zeros((count, 0), int), *[None] * 4)
+    if history is None:
+        history = History(np.zeros((count, 0), int), *[None] * 4)
+    if steps is not None:
+        steps = np.broadcast_to(steps, (count, len(steps)))
     return dataclasses.replace(history, metrics=metrics, metric_step=steps)
 
 

@@ -14,7 +14,7 @@ from jaxgd.axes import Axes, Spread, spread
 from jaxgd.blocks import Block, ManyJob, block_for
 from jaxgd.conduct import Attention, Course
 from jaxgd.crew import Crew, workers_for
-from jaxgd.data import given_data, steps_of
+from jaxgd.data import steps_of, traced_of
 from jaxgd.harvest import gather, scale_of, starts_of
 from jaxgd.ledger import Ledger
 from jaxgd.metrics import meter_for
@@ -62,7 +62,7 @@ def run_many(
 def _refuse_what_is_traced(params: PyTree, rule: Any, options: Options) -> None:
     names = ("args", "bounds", "stop", "key", "time_limit")
     given = {"params": params, "rule": rule} | {name: getattr(options, name) for name in names}
-    given["data"] = given_data(options.data)[1]
+    given["data"] = traced_of(options.data)
     refuse_tracers("minimize_many", given)
 
 
@@ -115,7 +115,7 @@ class _Work:
             if bar is not None:
                 bar.close()
         if course.panel is not None and options.keep is None:
-            course.panel.hand_over(ledger)
+            course.panel.hand_over(ledger, self.block.look)
         return so_far(ledger)
 
     def _starts(self, runs: Any) -> PyTree:

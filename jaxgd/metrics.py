@@ -11,6 +11,7 @@ from jaxgd.driver import prepared
 from jaxgd.evaluate import Evaluate
 from jaxgd.problem import Problem
 from jaxgd.programs import key_of, kinds_of, shelf_of
+from jaxgd.pytree import pytree
 from jaxgd.tree import PyTree, strong
 
 
@@ -45,7 +46,8 @@ def meter_for(
     data = jax.tree.map(lambda leaf: jnp.asarray(strong(leaf)), evaluate.data)
     shelf, method = shelf_of(evaluate.fn)
     leaves, treedef = jax.tree.flatten((x, held, data))
-    key = (key_of(problem.params), problem.packing, treedef, kinds_of(leaves), method, many)
+    places = tuple(getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(x))
+    key = (key_of(problem.params), problem.packing, treedef, kinds_of(leaves), method, many, places)
     made = shelf.get(key)
     if made is None:
 
@@ -61,6 +63,17 @@ def meter_for(
     if evaluate.stop is not None and evaluate.stop.metric not in names:
         raise ValueError(f"metric must be one of {sorted(names)}, got {evaluate.stop.metric!r}")
     return Meter(evaluate, data, held, compiled)
+
+
+@pytree
+class Watched:
+    """What a run knows of the metric that an EarlyStop watches."""
+
+    kept: Any
+    """Where it was when the best value was found."""
+    best: Any
+    since: Any
+    counted: Any
 
 
 @dataclasses.dataclass
@@ -80,6 +93,21 @@ class Readings:
     """The best value of the metric that an EarlyStop watches."""
     since: int = 0
     """Evaluations since it was found."""
+    counted: int = -1
+    """The step of the last evaluation that was compared."""
+
+    def state(self) -> "Watched | None":
+        """What a run that is continued must know of its metric."""
+        if self.kept is None:
+            return None
+        since, counted = np.int32(self.since), np.int32(self.counted)
+        return Watched(self.kept, np.asarray(self.best), since, counted)
+
+    def take_up(self, state: "Watched | None") -> None:
+        """Go on from there."""
+        if state is not None and self.meter.evaluate.stop is not None:
+            self.kept, self.best = state.kept, state.best
+            self.since, self.counted = int(state.since), int(state.counted)
 
     def take(self, step: int, x: PyTree) -> None:
         """Evaluate an iterate, if it is due."""
@@ -94,7 +122,8 @@ class Readings:
             if at not in self.steps[-1:]:
                 self.steps.append(at)
                 self.values.append(jax.tree.map(np.asarray, values))
-                found = self._compare(self.values[-1])
+                if at > self.counted:  # the first one of a continuation has been seen before
+                    found, self.counted = self._compare(self.values[-1]), at
         return found
 
     def _compare(self, values: dict[str, Any]) -> bool:

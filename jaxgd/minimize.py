@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_quantity
-from jaxgd.data import Batches, arrays_of, given_data, steps_of
+from jaxgd.data import Batches, given_data, steps_of, traced_of
 from jaxgd.driver import Job, program_for
 from jaxgd.engines import Cpu, Engine, Plain
 from jaxgd.journal import Journal
@@ -23,8 +23,9 @@ from jaxgd.record import Record, checked_record
 from jaxgd.refusal import described, refuse_tracers
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of, name_of, treats_entries_alike
-from jaxgd.run import Marks, Run, State, Watch
+from jaxgd.run import Run, Watch
 from jaxgd.signals import catching_interrupts
+from jaxgd.state import Marks, State
 from jaxgd.status import RunFailed, Status
 from jaxgd.stop import Stop, checked_stop
 from jaxgd.supply import Supply, supplied
@@ -112,8 +113,13 @@ def minimize(
     max_steps = steps_of(max_steps, epochs, data, default=1000)
     given = {"params": params, "args": args, "rule": rule, "bounds": bounds, "stop": stop}
     given |= {"key": key, "state": state, "time_limit": time_limit}
-    refuse_tracers("minimize", given | {"data": arrays_of(data)})
+    refuse_tracers("minimize", given | {"data": traced_of(data)})
     check_host_options(callback, time_limit, progress=progress, throw=throw)
+    if isinstance(data, Batches) and data.reads:  # before a batch is taken from it
+        canonical_rule(rule)
+        checked_stop(stop, stochastic=True)
+        checked_keep(keep, stochastic=True)
+        checked_engine(engine)
     first = 0 if state is None else _step_of(state, max_steps)
     key = state.key if key is None and state is not None else key
     with supplied(data, first, max_steps) as supply, catching_interrupts() as interruption:
@@ -131,7 +137,8 @@ def minimize(
         marks = Marks(name_of(job.rule), order)
         run = Run(job.problem, program, numbers, journal, max_steps, marks, compile_seconds, supply)
         if job.evaluate is not None:
-            meter = meter_for(job.evaluate, job.problem, job.x, inputs.held)
+            there = program.fresh.carry.x  # where the run is
+            meter = meter_for(job.evaluate, job.problem, there, inputs.held)
             run.readings = Readings(meter, keeps=keep is None)
         seconds = None if time_limit is None else float(time_limit)
         result = run.go(job.x, state, Watch(interruption, callback, seconds, progress))
@@ -161,10 +168,12 @@ def _job(problem: Problem, traced: tuple[PyTree, Inputs], rule: Any, options: An
 def _say_how_data_ended(supply: Supply, result: Result, max_steps: int) -> None:
     """Raise what the reader of the data raised, or warn that the data ended too early."""
     steps = int(result.steps)
+    if result.status != Status.STOPPED or not supply.ended or steps < supply.end:
+        return  # the run ended by itself, and wanted no further batch
     if supply.error is not None:
         told = f"data: its reader failed at batch {steps}: {supply.error!r}; `.result` has the run"
         raise RunFailed(f"{told} up to there", result) from supply.error
-    if result.status == Status.STOPPED and supply.ended and steps < max_steps:
+    if steps < max_steps:
         warnings.warn(
             f"data ended after {steps} batches, before step {max_steps}", RuntimeWarning, 3
         )

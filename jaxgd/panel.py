@@ -1,6 +1,8 @@
 """The metrics of many runs: evaluated where all of them wait, judged run by run."""
 
 import dataclasses
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,8 +23,6 @@ class Kept:
     """Of each run where it was when its metric was best; `step` is -1 before that."""
 
     step: Any
-    loss: Any
-    grad_norm: Any
     x: PyTree
 
 
@@ -46,14 +46,13 @@ class Panel:
         """An iterate as runs have it."""
         return self._problem.packed(x)
 
-    def take(self, step: int, runs: Any, x: PyTree, ledger: Ledger) -> Any:
+    def take(self, step: int, runs: Any, x: PyTree) -> Any:
         """Evaluate some runs at a step.
 
         Args:
           step: at which they are.
           runs: their indices.
           x: their iterates, as runs have them, with a leading axis.
-          ledger: what is known of their last rows.
 
         Returns:
           The indices of those whose metric has not improved for too long.
@@ -72,40 +71,45 @@ class Panel:
         better = stop.better(value, self._best[runs])
         self._best[runs] = np.where(better, value, self._best[runs])
         self._since[runs] = np.where(better, 0, self._since[runs] + 1)
-        self._keep(step, runs, better, x, ledger)
+        self._keep(step, runs[better], jax.tree.map(lambda leaf: np.asarray(leaf)[better], x))
         return runs[self._since[runs] >= stop.patience]
 
     def _evaluated(self, x: PyTree, count: int) -> dict[str, Any]:
-        parts = []
-        for first in range(0, count, TOGETHER):
-            at = np.minimum(np.arange(first, first + TOGETHER), count - 1)
-            parts.append(self.meter(jax.tree.map(lambda leaf: leaf[at], x)))  # noqa: B023
+        parts = [self.meter(jax.tree.map(operator.itemgetter(at), x)) for at in _few(count)]
         return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
 
-    def _keep(self, step: int, runs: Any, better: Any, x: PyTree, ledger: Ledger) -> None:
-        outcomes, x = ledger.outcomes, self._problem.unpacked(x)
+    def _keep(self, step: int, runs: Any, x: PyTree) -> None:
         if self._kept is None:
             never: Any = np.full(self._count, -1, np.int32)
-            blank = jax.tree.map(np.zeros_like, (outcomes.loss, outcomes.grad_norm, outcomes.x))
-            self._kept = Kept(never, *blank)
-        kept, chosen = self._kept, runs[better]
-        kept.step[chosen] = step
-        kept.loss[chosen] = outcomes.loss[chosen] if step else outcomes.first[chosen]
-        kept.grad_norm[chosen] = outcomes.grad_norm[chosen]
-        for room, leaf in zip(jax.tree.leaves(kept.x), jax.tree.leaves(x), strict=True):
-            room[chosen] = np.asarray(leaf)[better]
+            room = jax.tree.map(lambda a: np.zeros((self._count, *a.shape[1:]), a.dtype), x)
+            self._kept = Kept(never, room)
+        self._kept.step[runs] = step
+        for room, leaf in zip(jax.tree.leaves(self._kept.x), jax.tree.leaves(x), strict=True):
+            room[runs] = leaf
 
-    def hand_over(self, ledger: Ledger) -> None:
-        """Let the best iterate of each run that an EarlyStop watches be the one it returns."""
+    def hand_over(self, ledger: Ledger, look: Callable[[Any, PyTree, Any], Any]) -> None:
+        """Let the best iterate of each run that an EarlyStop watches be the one it returns.
+
+        Args:
+          ledger: of the runs.
+          look: the losses and gradient norms of some runs, at an iterate and a step of each.
+        """
         if self._kept is None:
             return
         kept, outcomes = self._kept, ledger.outcomes
         ended = ~np.isin(outcomes.status, (Status.RUNNING, Status.NOT_STARTED))
         runs = np.flatnonzero((kept.step >= 0) & ended)
-        outcomes.at_step[runs], outcomes.loss[runs] = kept.step[runs], kept.loss[runs]
-        outcomes.grad_norm[runs] = kept.grad_norm[runs]
-        for room, leaf in zip(jax.tree.leaves(outcomes.x), jax.tree.leaves(kept.x), strict=True):
-            room[runs] = leaf[runs]
+        if not len(runs):
+            return
+        x, steps = jax.tree.map(lambda leaf: leaf[runs], kept.x), kept.step[runs]
+        parts = []
+        for at in _few(len(runs)):
+            parts.append(look(runs[at], jax.tree.map(operator.itemgetter(at), x), steps[at]))
+        loss, norm = (np.concatenate([part[i] for part in parts])[: len(runs)] for i in (0, 1))
+        outcomes.at_step[runs], outcomes.loss[runs], outcomes.grad_norm[runs] = steps, loss, norm
+        ends = jax.vmap(self._problem.unpacked)(x)
+        for room, leaf in zip(jax.tree.leaves(outcomes.x), jax.tree.leaves(ends), strict=True):
+            room[runs] = np.asarray(leaf)
 
     def table(self) -> tuple[dict[str, Any] | None, Any]:
         """The metrics by name, (runs, evaluations) each, NaN where a run has none; their steps."""
@@ -115,3 +119,9 @@ class Panel:
         names = self._rows[steps[0]]
         rows = {name: np.stack([self._rows[s][name] for s in steps], axis=1) for name in names}
         return rows, np.array(steps)
+
+
+def _few(count: int) -> list[Any]:
+    """Indices of `TOGETHER` at a time, the last ones filled up with the last one."""
+    starts = range(0, count, TOGETHER)
+    return [np.minimum(np.arange(first, first + TOGETHER), count - 1) for first in starts]

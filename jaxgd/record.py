@@ -89,7 +89,8 @@ class History:
     metrics: dict[str, Any] | None = None
     """What an `Evaluate` computed, by name: (evaluations,)."""
     metric_step: Any = None
-    """int, (evaluations,): the number of updates made before each evaluation."""
+    """int, (evaluations,): the number of updates made before each evaluation; of many runs with a
+    leading axis of them, as everything here."""
 
     def __len__(self) -> int:
         return len(self.step)

@@ -16,44 +16,14 @@ from jaxgd.loop import Carry
 from jaxgd.metrics import Readings
 from jaxgd.problem import Problem
 from jaxgd.progress import Bar
-from jaxgd.pytree import pytree, static
 from jaxgd.record import NOTHING, History
 from jaxgd.result import Result
 from jaxgd.schedules import rate_at
 from jaxgd.signals import Interruption
+from jaxgd.state import Best, Marks, State, adapted
 from jaxgd.status import Status
 from jaxgd.supply import Supply
 from jaxgd.tree import PyTree
-
-
-@pytree
-class Best:
-    """The best iterate of a run so far."""
-
-    x: PyTree
-    loss: Any
-    grad_norm: Any
-    step: Any
-
-
-@pytree
-class Marks:
-    """By what a state is told from that of another run."""
-
-    rule: str = static()
-    """The names of its rules."""
-    order: Any = None
-    """In which order its data comes."""
-
-
-@pytree
-class State:
-    """All that a later call needs to continue a run. Opaque: its fields may change."""
-
-    carry: Carry
-    best: Best | None
-    key: Any
-    marks: "Marks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +71,19 @@ class Run:
         )
         run = self._begin(x) if state is None else self._continue(state, caller)
 
+        def late() -> bool:
+            return limit is not None and time.perf_counter() >= limit
+
+        if self.supply is not None:
+            self.supply.gives_up = lambda: watch.interruption.requested or late()
+
         def between(run: Ongoing, report: Report) -> int:
             self._show(bar, report)
             if callback is not None and callback(self._peek(caller, run, report)):
                 return Status.STOPPED
             if watch.interruption.requested:
                 return Status.INTERRUPTED
-            if limit is not None and time.perf_counter() >= limit:
-                return Status.TIME_LIMIT
-            return Status.RUNNING
+            return Status.TIME_LIMIT if late() else Status.RUNNING
 
         bar = Bar(self.first_step, self.max_steps, "steps") if watch.progress else None
         try:
@@ -128,8 +102,10 @@ class Run:
 
     def _continue(self, state: State, caller: Caller) -> Ongoing:
         fresh = self.program.fresh
-        carry = _adapted(state.carry, fresh.carry)
+        carry = adapted(state.carry, fresh.carry)
         self.first_step = int(carry.step)
+        if self.readings is not None:
+            self.readings.take_up(state.watched)
         lowest = None
         if fresh.lowest is not None:
             lowest = np.asarray(np.inf, fresh.lowest.dtype)
@@ -207,9 +183,13 @@ class Run:
             status=np.int32(status),
             evaluations=np.int32(evaluations),
             history=self._history(journal, readings),
-            state=State(final, best, self.numbers.inputs.key, self.marks),
+            state=self._state(final, best, readings),
             engine=self.program.engine,
         )
+
+    def _state(self, final: Carry, best: Best | None, readings: Readings | None) -> State:
+        watched = None if readings is None else readings.state()
+        return State(final, best, self.numbers.inputs.key, self.marks, watched)
 
     def _leaves(self, x: PyTree) -> list[jax.Array]:
         leaves: list[jax.Array] = jax.device_put(jax.tree.leaves(self.problem.unpacked(x)))
@@ -219,7 +199,8 @@ class Run:
         history = journal.history()
         if readings is not None:
             metrics, steps = readings.table()
-            history = history or History(np.zeros(0, int), *[None] * 4)
+            if history is None:
+                history = History(np.zeros(0, int), *[None] * 4)
             history = dataclasses.replace(history, metrics=metrics, metric_step=steps)
         if history is None or history.params is None:
             return history
@@ -269,22 +250,3 @@ class Run:
 
 _NAN = np.asarray(np.nan, np.float32)[()]
 """The loss of a stochastic run that has made no step."""
-
-
-def _adapted(carry: Carry, fresh: Carry) -> Carry:
-    """A state's carry in the form of this call's program, whose tests may be others."""
-    hits: Any = {name: carry.tally.hits.get(name, np.int32(0)) for name in fresh.tally.hits}
-    move = None if fresh.move is None else carry.move
-    if fresh.move is not None and move is None:
-        move = np.asarray(np.inf, fresh.move.dtype)
-    carry = dataclasses.replace(carry, tally=dataclasses.replace(carry.tally, hits=hits), move=move)
-    forms = [
-        (jax.tree.structure(tree), [(a.shape, a.dtype) for a in jax.tree.leaves(tree)])
-        for tree in (carry, fresh)
-    ]
-    if forms[0] != forms[1]:
-        raise ValueError(
-            "state belongs to another run: its params or rule state differ from this call's in "
-            "structure, shape or dtype (was jax_enable_x64 the same?)"
-        )
-    return carry

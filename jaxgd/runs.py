@@ -1,5 +1,6 @@
 """What many runs return: data only."""
 
+import dataclasses
 import functools
 import math
 import operator
@@ -106,7 +107,9 @@ class Runs:
         if history is not None and len(history.step):
             every = int(history.step[1] - history.step[0]) if len(history.step) > 1 else 1
             rows = -(-int(self.evaluations[at]) // every)
+            metrics = {"metrics": history.metrics, "metric_step": history.metric_step}
             history = jax.tree.map(lambda leaf: leaf[:rows], history)
+            history = dataclasses.replace(history, **metrics)  # they have rows of their own
         names = ("loss", "grad_norm", "aux", "at_step", "steps", "status", "evaluations")
         values = {name: pick(getattr(self, name)) for name in names}
         return Result(

@@ -7,7 +7,7 @@ import mmap
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -47,6 +47,8 @@ class Supply:
     def __init__(self, data: Batches, first: int, until: int) -> None:
         self.error: BaseException | None = None
         """What the reader raised."""
+        self.gives_up: Callable[[], bool] = lambda: False
+        """Whether nobody waits for a batch any more."""
         self.ended = False
         """Whether somebody asked for a batch after the last one."""
         batches = _from_source(data.arrays) if data.is_source else _from_disk(data, first)
@@ -71,12 +73,22 @@ class Supply:
         while not self._windows or step >= self._windows[-1].end:
             if self.ended:
                 return step
-            item = self._queue.get()
+            try:
+                item = self._queue.get(timeout=0.05)
+            except queue.Empty:
+                if self.gives_up():
+                    return step
+                continue
             if not isinstance(item, Window):
                 self.error, self.ended = item, True
                 return step
             self._windows.append(dataclasses.replace(item, feed=jax.device_put(item.feed)))
         return self._window(step).end
+
+    @property
+    def end(self) -> int:
+        """The step after the last batch that was read and asked for."""
+        return self._windows[-1].end
 
     def feed(self, step: int) -> Feed:
         """The window that holds a step, or the nearest one that is there."""
@@ -161,6 +173,8 @@ def _from_disk(data: Batches, first: int) -> Iterator[PyTree]:
 def _release(leaf: Any) -> None:
     """Let the system take back the pages of a memory map that have been read."""
     mapped = getattr(leaf, "_mmap", None)
+    if getattr(leaf, "mode", None) == "c":  # what has been changed is in memory alone
+        return
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 

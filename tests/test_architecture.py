@@ -57,6 +57,7 @@ FLOORS = {
     "driver": 7.0,
     "journal": 7.0,
     "metrics": 7.05,
+    "state": 7.1,
     "calls": 7.1,
     "run": 7.2,
     "blocks": 7.1,

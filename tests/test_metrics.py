@@ -102,7 +102,7 @@ def test_metrics_of_many_runs_are_those_of_each(prune):
     runs = gd.multistart(
         loss, starts, RULE, 9, data=gd.Batches(ARRAYS, 5, KEY), record=record, prune=prune
     )
-    assert runs.history.metric_step.tolist() == [0, 3, 6, 9]
+    assert runs.history.metric_step.tolist() == [[0, 3, 6, 9]] * 70
     for at, step in enumerate([0, 3, 6]):
         there = np.flatnonzero(runs.steps >= step)
         mse, _ = expected(runs.history.params[there, step])
@@ -129,6 +129,10 @@ def test_each_of_many_runs_stops_by_its_own_metric():
         runs.history.metrics["score"][0, :8], np.abs(0.1 * np.arange(8) - 0.5), atol=1e-6
     )
     assert np.isnan(runs.history.metrics["score"][0, 8:]).all()
+    np.testing.assert_allclose(runs.loss, [-0.5, -0.5, 3.0], atol=1e-5)
+    np.testing.assert_allclose(runs.grad_norm, 1)
+    assert "STOPPED" in str(runs)
+    assert runs[0].history.metric_step.tolist() == list(range(21))
     alone = gd.minimize(walk, starts[1], WALK, 20, record=record)
     assert (int(alone.at_step), int(alone.steps)) == (3, int(runs.steps[1]))
 
@@ -181,3 +185,48 @@ def test_what_cannot_be_evaluated_is_refused(make, error, said, many):
     call, start = (gd.multistart, W[None]) if many else (gd.minimize, W)
     with pytest.raises(error, match=said):
         call(loss, start, RULE, 5, args=(ARRAYS,), record=make())
+
+
+@pytest.mark.parametrize("rows", [{}, {"loss": False, "grad_norm": False}])
+def test_one_of_many_runs_with_metrics_is_a_result(rows):
+    starts = jnp.stack([W, W + 1])
+    runs = gd.multistart(loss, starts, RULE, 8, args=(ARRAYS,), record=recording(4, **rows))
+    alone = gd.minimize(loss, starts[1], RULE, 8, args=(ARRAYS,), record=recording(4, **rows))
+    assert "runs" in str(runs)
+    one = runs[1]
+    assert one.history.metric_step.tolist() == alone.history.metric_step.tolist() == [0, 4, 8]
+    assert len(one.history.step) == len(alone.history.step)
+    mse = alone.history.metrics["mse"]
+    np.testing.assert_allclose(one.history.metrics["mse"], mse, rtol=1e-5)
+    assert np.isfinite(runs.history.metrics["mse"]).all()  # those of the last step too
+
+
+def test_a_best_value_at_the_start_is_an_iterate_with_a_loss():
+    def fn(w):
+        return {"score": -w}
+
+    watch = gd.Evaluate(fn, every=1, stop=gd.EarlyStop("score", 2))
+
+    def bowl(w):
+        return (w - 1.0) ** 2
+
+    record = gd.Record(evaluate=watch)
+    many = gd.multistart(bowl, jnp.array([6.0, 5.0]), WALK, 20, record=record)
+    one = gd.minimize(bowl, 6.0, WALK, 20, record=record)
+    assert many.at_step.tolist() == [0, 0]
+    np.testing.assert_allclose(many.loss, [25.0, 16.0], rtol=1e-6)
+    np.testing.assert_allclose([one.loss, one.grad_norm], [25.0, 10.0], rtol=1e-6)
+    np.testing.assert_allclose(many.grad_norm, [10.0, 8.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("cut", [2, 6, 7])
+def test_a_run_that_is_continued_remembers_its_metric(cut):
+    def fn(w):
+        return {"score": jnp.abs(w - 0.5)}
+
+    record = gd.Record(evaluate=gd.Evaluate(fn, every=1, stop=gd.EarlyStop("score", 3)))
+    whole = gd.minimize(walk, 0.0, WALK, 100, record=record)
+    part = gd.minimize(walk, 0.0, WALK, cut, record=record)
+    rest = gd.minimize(walk, 0.0, WALK, 100, record=record, state=part.state)
+    assert (int(rest.steps), int(rest.at_step)) == (int(whole.steps), int(whole.at_step)) == (8, 5)
+    np.testing.assert_array_equal(rest.params, whole.params)

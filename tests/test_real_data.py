@@ -52,7 +52,7 @@ class Convolutional(nn.Module):
     [
         (Softmax(), 0.02, 20, 0.95),
         (TwoLayers(), 0.005, 20, 0.97),
-        (Convolutional(), 0.02, 6, 0.96),
+        (Convolutional(), 0.01, 10, 0.95),
     ],
     ids=["softmax", "two layers", "convolutional"],
 )

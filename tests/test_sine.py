@@ -41,3 +41,24 @@ def test_runs_that_go_far_are_made_by_the_functions_of_the_library(options):
     # A float32 of that size is a thousandth apart from its neighbour.
     np.testing.assert_allclose(fast.params, plain.params, atol=5e-3)
     np.testing.assert_allclose(fast.loss, plain.loss, atol=2e-3)
+
+
+UNSEEN = {
+    "a comparison": lambda x: jnp.where(jnp.sin(1e4 * x) > 0, 0.0, 1.0),
+    "a sign": lambda x: jnp.sign(jnp.cos(1e4 * x)),
+    "nan_to_num": lambda x: jnp.nan_to_num(jnp.sin(1e4 * x)),
+    "a whole number": lambda x: (1e6 * jnp.sin(1e4 * x)).astype(jnp.int32).astype(jnp.float32),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_where_a_nan_would_go_unseen_there_are_no_polynomials(what):
+    def loss(x):
+        return jnp.sum((x - 3) ** 2) + jax.lax.stop_gradient(jnp.sum(UNSEEN[what](x)))
+
+    starts = np.linspace(-2, 2, 16, dtype=np.float32)[:, None]
+    record = gd.Record(params=True)
+    runs = gd.multistart(loss, starts, gd.GradientDescent(0.05), 40, keep="last", record=record)
+    assert runs.engine.startswith("cpu")
+    expected = jax.vmap(jax.vmap(loss))(runs.history.params)
+    np.testing.assert_allclose(runs.history.loss, expected, rtol=1e-4, atol=1e-4)

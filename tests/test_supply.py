@@ -90,12 +90,11 @@ class Loader:
         return batches()
 
 
-@pytest.mark.parametrize("source", [Loader(), batches, list(batches())[:0] or Loader])
+@pytest.mark.parametrize("source", [Loader(), batches], ids=["an iterable", "a factory"])
 def test_a_source_is_read_epoch_after_epoch(source):
-    made = source if source is not Loader else lambda: iter(Loader())
     in_order = gd.Batches(ARRAYS, 5, shuffle=False)
     there = gd.minimize(loss, W, RULE, data=in_order, max_steps=10)
-    read = gd.minimize(loss, W, RULE, data=gd.Batches(made), max_steps=10)
+    read = gd.minimize(loss, W, RULE, data=gd.Batches(source), max_steps=10)
     same(read, there)
 
 
@@ -212,6 +211,47 @@ def test_an_iterate_of_long_ago_is_returned_with_the_loss_of_a_batch():
     np.testing.assert_array_equal(result.params, result.history.params[int(result.at_step)])
     np.testing.assert_array_equal(result.params, there.params)
     assert np.isfinite(result.loss)
+
+
+def test_what_has_been_changed_in_memory_stays(tmp_path):
+    """A map that is copied on write has its changes nowhere else."""
+    np.save(tmp_path / "x.npy", ARRAYS["x"])
+    changed = np.load(tmp_path / "x.npy", mmap_mode="c")
+    changed += 1.0
+    data = {"x": changed, "y": ARRAYS["y"]}
+    read = gd.minimize(loss, W, RULE, data=gd.Batches(data, 5, KEY), epochs=2)
+    there = {"x": ARRAYS["x"] + 1.0, "y": ARRAYS["y"]}
+    same(read, gd.minimize(loss, W, RULE, data=gd.Batches(there, 5, KEY), epochs=2))
+    np.testing.assert_array_equal(changed, there["x"])
+
+
+def test_a_run_that_ended_by_itself_wants_nothing_of_a_reader_that_fails():
+    stop = gd.Stop(target=100.0)
+    result = gd.minimize(loss, W, RULE, data=gd.Batches(failing(4)), max_steps=20, stop=stop)
+    assert result.status == gd.Status.TARGET_REACHED
+
+
+def test_a_source_that_hangs_does_not_outlast_a_time_limit():
+    freed = threading.Event()
+
+    def hanging():
+        yield from batches()
+        freed.wait(20)
+
+    began = time.perf_counter()
+    result = gd.minimize(loss, W, RULE, data=gd.Batches(hanging), max_steps=20, time_limit=0.3)
+    seconds = time.perf_counter() - began
+    freed.set()
+    assert result.status == gd.Status.TIME_LIMIT
+    assert int(result.steps) == 3  # one window; the fourth batch waits for two more
+    assert seconds < 15
+
+
+def test_a_mistake_takes_nothing_from_a_source():
+    source = batches()
+    with pytest.raises(TypeError, match="rule"):
+        gd.minimize(loss, W, 5, data=gd.Batches(source), max_steps=3)
+    assert len(list(source)) == 4
 
 
 def test_aux_of_the_last_batch_is_there():

@@ -325,6 +325,15 @@ def test_the_rate_of_a_rule_inside_another_is_found(around):
     assert finding.stable[0] <= finding.suggestion <= finding.stable[1]
 
 
+def test_a_schedule_inside_an_accumulation_counts_updates():
+    halving = gd.ExponentialDecay(1.0, rate=0.5)
+    rule = gd.accumulate(gd.GradientDescent(halving), every=4)
+    bowl = gd.landscapes.Quadratic()
+    found = gd.find_learning_rate(bowl, bowl.start, rule, count=9).rule.rule.learning_rate
+    rates = [float(found(step)) for step in range(3)]
+    np.testing.assert_allclose(np.divide(rates, rates[0]), [1, 0.5, 0.25], rtol=1e-6)
+
+
 def test_a_rate_for_mini_batches():
     """Of the digits network of the benchmarks, in batches: within a factor of 3 of the best."""
     x, label = load_digits(return_X_y=True)

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 
 def work_of(jaxpr: Any) -> int:
     """Elementary operations of a jaxpr: the entries that its equations make, times loop lengths.
@@ -24,6 +26,24 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 def primitives(jaxpr: Any) -> set[str]:
     """The names of all primitives, those in loops and calls too."""
     return {eqn.primitive.name for eqn in equations(jaxpr)}
+
+
+_DECIDE = frozenset(
+    ["lt", "le", "gt", "ge", "eq", "ne", "is_finite", "sign", "argmax", "argmin", "pow", "sort"]
+)
+"""Primitives of which the outcome may be a number though an operand is NaN."""
+
+
+def drops_nan(jaxpr: Any) -> bool:
+    """Whether a NaN somewhere in it need not be seen in what comes out."""
+    return any(eqn.primitive.name in _DECIDE or _rounds(eqn) for eqn in equations(jaxpr))
+
+
+def _rounds(eqn: Any) -> bool:
+    """Whether floats become whole numbers or bits."""
+    kinds = [getattr(v.aval, "dtype", np.dtype(bool)).kind for v in (eqn.invars[0], eqn.outvars[0])]
+    casts = eqn.primitive.name in ("convert_element_type", "bitcast_convert_type")
+    return casts and kinds[0] == "f" and kinds[1] != "f"
 
 
 STREAM = 2**20

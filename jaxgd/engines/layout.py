@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from jaxgd.engines.cost import primitives
+from jaxgd.engines.cost import drops_nan, primitives
 from jaxgd.engines.sine import cosine, sine
 from jaxgd.jaxprs import bound, evaluated, jitted
 from jaxgd.tree import PyTree
@@ -65,7 +65,8 @@ class Manner:
     lanes: int
     """Arrays with a first axis of that length are taken for arrays of lanes."""
     approximate: bool
-    """Whether functions may be replaced that do not vectorise, by such as are NaN far from 0."""
+    """Whether functions may be replaced that do not vectorise, by such as are NaN far from 0; not
+    where a NaN could go unseen."""
 
 
 def laid_for_reductions(function: Callable[..., Any], manner: Manner, *args: PyTree) -> Any:
@@ -84,6 +85,8 @@ def laid_for_reductions(function: Callable[..., Any], manner: Manner, *args: PyT
         return function(*jax.tree.unflatten(treedef, leaves))
 
     closed, result = jax.make_jaxpr(flat, return_shape=True)(*leaves)
+    if manner.approximate and drops_nan(closed.jaxpr):
+        manner = dataclasses.replace(manner, approximate=False)
     outputs = _evaluated(closed, leaves, manner)
     return jax.tree.unflatten(jax.tree.structure(result), outputs)
 

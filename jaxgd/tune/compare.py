@@ -113,7 +113,8 @@ def compare(
             )  # fmt: skip
         if np.any(runs[name].status == Status.INTERRUPTED):
             raise KeyboardInterrupt
-    stochastic = key is not None or data is not None
+    in_batches = data is not None and (data.is_source or data.batch_size is not None)
+    stochastic = key is not None or in_batches
     window = -(-max_steps // SMOOTHED) if stochastic else 1
     return _compared(runs, window, axes.args is not None, target, tolerance)
 

@@ -42,7 +42,8 @@ def tunable(rule: Any, steps: int) -> Callable[[Any], Any]:
       TypeError: the rule has no learning rate that could be replaced.
       ValueError: its schedule is zero throughout, or not finite somewhere.
     """
-    inner = canonical_rule(rule)
+    canonical_rule(rule)
+    inner = rule
     while _is_around(inner):
         inner = inner.rule
     if "learning_rate" not in _fields(inner):
@@ -52,13 +53,13 @@ def tunable(rule: Any, steps: int) -> Callable[[Any], Any]:
         )
     if not callable(inner.learning_rate):
         return lambda rate: _with(rule, rate)
-    peak = float(np.max(np.asarray(rates_from(inner, 0, max(1, steps)))))
+    peak = float(np.max(np.asarray(rates_from(canonical_rule(inner), 0, max(1, steps)))))
     if not (np.isfinite(peak) and peak > 0):
         raise ValueError(
             f"the schedule of {name_of(rule)} must have a finite rate above 0 within the first "
             f"{steps:,} steps, to be scaled; its highest is {peak}"
         )
-    schedule = rule.learning_rate  # as it was written
+    schedule = inner.learning_rate  # as it was written
     return lambda rate: _with(rule, Scaled(schedule, rate / peak))
 
 
