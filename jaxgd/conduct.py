@@ -102,8 +102,8 @@ class Course:
         if self.panel is not None and not self.max_steps % self.panel.every and not last_row:
             ends = self.ledger.outcomes
             last = (ends.status[runs] == Status.MAX_STEPS) & (ends.at_step[runs] == self.max_steps)
-            x = jax.vmap(self.panel.packed)(jax.tree.map(lambda leaf: leaf[runs[last]], ends.x))
-            self.panel.take(self.max_steps, runs[last], x)
+            x = jax.tree.map(lambda leaf: leaf[runs[last]], ends.x)
+            self.panel.take(self.max_steps, runs[last], self.panel.packed(x))
 
     def _stations(self) -> list[int]:
         """The steps at which runs wait for each other."""

@@ -33,7 +33,9 @@ class Batches:
     Arrays that are NumPy memory maps stay on the disk: batches are read while the device computes,
     in the same order and to the same bits. So are those of a source of batches: an iterable, such
     as a PyTorch DataLoader, a grain or a tf.data pipeline, or a function that makes an iterator
-    for each epoch. It batches and shuffles by itself, and all of its batches have one shape.
+    for each epoch. It batches and shuffles by itself, and all of its batches have one shape. A run
+    that is continued with `state=` goes on in an iterator where that is, and passes over the
+    batches of another source that it has seen.
 
     Args:
       arrays: pytree of arrays with the examples along their first axes, which are equally long; or

@@ -80,6 +80,11 @@ def descend(
     problem, x, inputs = pose(loss, params, args=args, **form)
     stop = checked_stop(stop, stochastic=problem.stochastic)
     record = checked_record(record, has_aux=has_aux)
+    if record.evaluate is not None:
+        raise ValueError(
+            "record.evaluate is for minimize and many runs; descend records params, of which "
+            "jax.vmap makes metrics"
+        )
     keep = checked_keep(keep, stochastic=problem.stochastic)
     descent = Descent(problem, inputs, canonical_rule(rule), stop, record)
     with unguarded():

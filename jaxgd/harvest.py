@@ -125,7 +125,7 @@ def _history(spread: Spread, job: ManyJob, ledger: Ledger) -> History | None:
         film.loss,
         film.grad_norm,
         None if rates is None else np.broadcast_to(rates[..., :: record.every], (count, length)),
-        job.problem.unpacked(film.params),
+        None if film.params is None else job.problem.unpacked(film.params),
         film.aux,
     )
 

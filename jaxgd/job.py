@@ -122,7 +122,7 @@ class _Work:
         """The starts of some runs, as runs have them."""
         job = self.job
         starts = jax.tree.unflatten(jax.tree.structure(job.x), starts_of(job, runs))
-        return jax.vmap(job.problem.packed)(starts)
+        return job.problem.packed_rows(starts)
 
     def _panel(self, count: int) -> Panel | None:
         """Of the metrics, if there are any."""

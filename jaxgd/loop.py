@@ -84,7 +84,9 @@ class Descent:
     def aux(self, carry: Carry) -> PyTree:
         """What the loss returns besides at the iterate, as arrays of numbers."""
         aux = self.problem.aux(carry.x, self.inputs, carry.step)
-        return jax.tree.map(lambda a: jax.random.key_data(a) if tree.is_key(a) else a, aux)
+        return jax.tree.map(
+            lambda a: jax.random.key_data(a) if tree.is_key(a) else jnp.asarray(a), aux
+        )
 
     def update(self, carry: Carry, loss: jax.Array, grads: PyTree, tally: Tally) -> Carry:
         """The next iterate."""

@@ -58,6 +58,16 @@ class Packing:
         ]
         return self.pack(jax.tree.unflatten(self.treedef, whole))
 
+    def pack_rows(self, tree: PyTree) -> Packed:
+        """Many trees on the host, each array with a leading axis of them."""
+        leaves = list(map(np.asarray, jax.tree.leaves(tree)))
+        count = len(leaves[0])
+        vectors = [
+            np.concatenate([leaves[i].reshape(count, -1) for i in group], axis=1)
+            for group in self.groups
+        ]
+        return Packed(vectors, [leaves[i] for i in self._others()])
+
     def unpack(self, packed: Packed) -> PyTree:
         """The tree again; each array may have further axes before those of the leaves."""
         leaves = dict(zip(self._others(), packed.others, strict=True))
@@ -65,7 +75,7 @@ class Packing:
             sizes = [math.prod(self.shapes[i]) for i in group]
             more = vector.shape[:-1]
             for i, part in zip(group, _cut(vector, sizes), strict=True):
-                leaves[i] = part.reshape(*more, *self.shapes[i])
+                leaves[i] = part.reshape((*more, *self.shapes[i]))
         return jax.tree.unflatten(self.treedef, [leaves[i] for i in range(len(self.shapes))])
 
     def _others(self) -> list[int]:

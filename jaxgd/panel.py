@@ -43,8 +43,8 @@ class Panel:
         return self.meter.evaluate.every
 
     def packed(self, x: PyTree) -> PyTree:
-        """An iterate as runs have it."""
-        return self._problem.packed(x)
+        """Iterates as runs have them."""
+        return self._problem.packed_rows(x)
 
     def take(self, step: int, runs: Any, x: PyTree) -> Any:
         """Evaluate some runs at a step.
@@ -98,7 +98,9 @@ class Panel:
             return
         kept, outcomes = self._kept, ledger.outcomes
         ended = ~np.isin(outcomes.status, (Status.RUNNING, Status.NOT_STARTED))
-        runs = np.flatnonzero((kept.step >= 0) & ended)
+        # A metric may be good where the loss is not finite any more.
+        lost = (outcomes.status == Status.NON_FINITE) & (kept.step >= outcomes.steps)
+        runs = np.flatnonzero((kept.step >= 0) & ended & ~lost)
         if not len(runs):
             return
         x, steps = jax.tree.map(lambda leaf: leaf[runs], kept.x), kept.step[runs]
@@ -107,7 +109,7 @@ class Panel:
             parts.append(look(runs[at], jax.tree.map(operator.itemgetter(at), x), steps[at]))
         loss, norm = (np.concatenate([part[i] for part in parts])[: len(runs)] for i in (0, 1))
         outcomes.at_step[runs], outcomes.loss[runs], outcomes.grad_norm[runs] = steps, loss, norm
-        ends = jax.vmap(self._problem.unpacked)(x)
+        ends = self._problem.unpacked(x)
         for room, leaf in zip(jax.tree.leaves(outcomes.x), jax.tree.leaves(ends), strict=True):
             room[runs] = np.asarray(leaf)
 

@@ -106,6 +106,10 @@ class Problem:
         """The optimised leaves as runs have them."""
         return x if self.packing is None else self.packing.pack(x)
 
+    def packed_rows(self, x: PyTree) -> PyTree:
+        """The same of many iterates on the host, with a leading axis."""
+        return x if self.packing is None else self.packing.pack_rows(x)
+
     def with_bounds_packed(self, inputs: Inputs) -> Inputs:
         """The inputs with their bounds in the form of `x`."""
         if self.packing is None or not self.bounded:

@@ -166,7 +166,7 @@ class Run:
         best = self._best(caller, run, report, journal.best, final)
         readings = self._last_readings(final, fine=report.ended and not failed)
         champion = None if readings is None else readings.kept
-        if champion is not None:
+        if champion is not None and int(champion.step) <= good:  # its loss is finite
             x, at_step, seen = champion.x, int(champion.step), self._row_at(caller, champion)
         elif journal.keep == "best" and best is not None:
             x, seen, at_step = best.x, Seen(int(best.step), best.loss, best.grad_norm), best.step

@@ -6,6 +6,7 @@ import itertools
 import mmap
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,8 @@ WINDOW_BYTES = 2**24
 """Of the batches that are read together, if they are not larger each."""
 MOST_BATCHES = 1024
 """In a window."""
+PATIENCE_SECONDS = 0.1
+"""After which what has come of a window is used, if it is waited for."""
 HANGS_SECONDS = 5.0
 """After which a source that does not answer is left alone."""
 KEPT = 3
@@ -51,7 +54,8 @@ class Supply:
         """Whether nobody waits for a batch any more."""
         self.ended = False
         """Whether somebody asked for a batch after the last one."""
-        batches = _from_source(data.arrays) if data.is_source else _from_disk(data, first)
+        read, what = (_from_source, data.arrays) if data.is_source else (_from_disk, data)
+        batches = read(what, first)
         try:
             head = next(batches)
         except StopIteration:
@@ -119,16 +123,21 @@ class Supply:
             self._put(last)
 
     def _read_all(self, wanted: Iterator[PyTree], first: int) -> None:
-        while not self._closed.is_set():
-            some: list[PyTree] = []
-            try:
-                some.extend(itertools.islice(wanted, self._length))
-            finally:  # what came before the reader failed is used
-                if some:
-                    self._put(self._window_of(some, first))
-            if not some:
-                return
-            first += len(some)
+        some: list[PyTree] = []
+        began = time.monotonic()
+        try:
+            for batch in wanted:
+                some.append(batch)
+                waited_for = self._queue.empty() and time.monotonic() - began > PATIENCE_SECONDS
+                if len(some) < self._length and not waited_for:
+                    continue
+                self._put(self._window_of(some, first))
+                first, some, began = first + len(some), [], time.monotonic()
+                if self._closed.is_set():
+                    return
+        finally:  # what came before the end, or before the reader failed, is used
+            if some:
+                self._put(self._window_of(some, first))
 
     def _put(self, item: Any) -> None:
         while not self._closed.is_set():
@@ -179,23 +188,30 @@ def _release(leaf: Any) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _from_source(source: Any) -> Iterator[PyTree]:
-    """The batches of a source, epoch after epoch, all of one form."""
-    form, count = None, 0
+def _from_source(source: Any, first: int) -> Iterator[PyTree]:
+    """The batches of a source from a step on, epoch after epoch, all of one form.
+
+    An iterator goes on where it is; another source is read from its beginning again.
+    """
+    form, count, skipped = None, 0, 0 if hasattr(source, "__next__") else first
     while True:
         batches = iter(source() if callable(source) else source)
         before = count
         for batch in batches:
-            arrays = jax.tree.map(lambda leaf: strong(np.asarray(leaf)), batch)
-            its_form = jax.tree.structure(arrays), [a.shape for a in jax.tree.leaves(arrays)]
+            count += 1
+            if count <= skipped:
+                continue
+            # Copies: a source may fill the same arrays again.
+            arrays = jax.tree.map(lambda leaf: strong(np.array(leaf)), batch)
+            kinds = [f"{a.dtype} {a.shape}" for a in jax.tree.leaves(arrays)]
+            its_form = jax.tree.structure(arrays), kinds
             form = form or its_form
             if its_form != form:
                 raise ValueError(
-                    f"all batches of data must have one form, but batch {count} has "
-                    f"{its_form[1]} where the first one has {form[1]}: leave out what is too "
-                    "short for a batch (drop_last=True of a DataLoader)"
+                    f"all batches of data must have one form, but batch {count - 1} has "
+                    f"{', '.join(kinds)} where the first one has {', '.join(form[1])}: leave out "
+                    "what is too short for a batch (drop_last=True of a DataLoader)"
                 )
-            count += 1
             yield arrays
         # An iterator that is its own cannot begin anew, and an empty epoch would never end.
         if count == before or (batches is source):

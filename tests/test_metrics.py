@@ -230,3 +230,57 @@ def test_a_run_that_is_continued_remembers_its_metric(cut):
     rest = gd.minimize(walk, 0.0, WALK, 100, record=record, state=part.state)
     assert (int(rest.steps), int(rest.at_step)) == (int(whole.steps), int(whole.at_step)) == (8, 5)
     np.testing.assert_array_equal(rest.params, whole.params)
+
+
+def test_a_metric_does_not_crown_an_iterate_whose_loss_is_not_finite():
+    """Of log(w), which the metric sends below 0."""
+    watch = gd.Evaluate(lambda w: {"score": w}, every=1, stop=gd.EarlyStop("score", 5))
+    plain = gd.minimize(jnp.log, 1.0, gd.GradientDescent(0.45), 30)
+    record = gd.Record(evaluate=watch)
+    result = gd.minimize(jnp.log, 1.0, gd.GradientDescent(0.45), 30, record=record)
+    assert result.status == gd.Status.NON_FINITE
+    assert float(result.params) == float(plain.params)
+    starts = jnp.array([1.0, 1.0])
+    with pytest.warns(RuntimeWarning, match="every run"):
+        many = gd.multistart(jnp.log, starts, gd.GradientDescent(0.45), 30, record=record)
+    np.testing.assert_allclose(many.params, plain.params, rtol=1e-6)
+    np.testing.assert_allclose(many.loss, plain.loss, rtol=1e-6)
+
+
+def test_metrics_of_many_small_leaves():
+    """As many as are packed, of which one is a scalar."""
+    starts = [jnp.ones((3, 2))] * 49 + [jnp.ones(3)]
+
+    def fn(leaves):
+        return {"first": leaves[0][0], "last": leaves[-1]}
+
+    def bowl(leaves):
+        return sum(jnp.sum(leaf**2) for leaf in leaves)
+
+    watch = gd.Evaluate(fn, every=2, stop=gd.EarlyStop("last", 9))
+    record = gd.Record(evaluate=watch)
+    runs = gd.multistart(bowl, starts, gd.GradientDescent(0.25), 4, record=record)
+    np.testing.assert_allclose(runs.history.metrics["first"], [[1, 0.25, 0.0625]] * 3)
+    np.testing.assert_allclose(runs.params[-1], 0.0625)
+    one = gd.minimize(
+        bowl, [leaf[0] for leaf in starts], gd.GradientDescent(0.25), 4, record=record
+    )
+    np.testing.assert_allclose(one.history.metrics["last"], [1, 0.25, 0.0625])
+
+
+def test_aux_may_hold_numbers_of_python():
+    def f(w):
+        return w**2, {"weight": 0.5, "count": 3}
+
+    options = {"has_aux": True, "record": gd.Record(aux=True)}
+    one = gd.minimize(f, 1.0, WALK, 3, **options).history
+    pure = gd.descend(f, 1.0, WALK, 3, **options).history
+    many = gd.multistart(f, jnp.ones(2), WALK, 3, **options).history
+    np.testing.assert_array_equal(one.aux["weight"], [0.5] * 4)
+    np.testing.assert_array_equal(pure.aux["count"], [3] * 4)
+    np.testing.assert_array_equal(many.aux["weight"], [[0.5] * 4] * 2)
+
+
+def test_descend_has_no_metrics():
+    with pytest.raises(ValueError, match=r"record\.evaluate is for minimize and many runs"):
+        gd.descend(walk, 0.0, WALK, 5, record=recording())

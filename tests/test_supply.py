@@ -149,7 +149,9 @@ def test_batches_of_another_shape_are_told():
         yield from batches()
         yield {name: a[-3:] for name, a in ARRAYS.items()}
 
-    with pytest.raises(gd.RunFailed, match=r"batch 4 has .*\(drop_last=True of a DataLoader"):
+    with pytest.raises(
+        gd.RunFailed, match=r"batch 4 has float32 \(3, 3\).*\(drop_last=True of a DataLoader"
+    ):
         gd.minimize(loss, W, RULE, data=gd.Batches(uneven), max_steps=20)
 
 
@@ -213,6 +215,50 @@ def test_an_iterate_of_long_ago_is_returned_with_the_loss_of_a_batch():
     assert np.isfinite(result.loss)
 
 
+def test_a_source_may_fill_the_same_arrays_again():
+    def reusing():
+        room = {name: np.empty_like(a[:5]) for name, a in ARRAYS.items()}
+        for batch in batches():
+            for name, array in batch.items():
+                room[name][:] = array
+            yield room
+
+    read = gd.minimize(loss, W, RULE, data=gd.Batches(reusing), max_steps=8)
+    same(read, gd.minimize(loss, W, RULE, data=gd.Batches(batches), max_steps=8))
+
+
+@pytest.mark.parametrize("source", [Loader(), batches], ids=["an iterable", "a factory"])
+def test_a_run_on_a_source_is_continued_where_it_was(source):
+    whole = gd.minimize(loss, W, RULE, data=gd.Batches(source), max_steps=11)
+    part = gd.minimize(loss, W, RULE, data=gd.Batches(source), max_steps=6)
+    rest = gd.minimize(loss, W, RULE, data=gd.Batches(source), max_steps=11, state=part.state)
+    np.testing.assert_array_equal(rest.params, whole.params)
+
+
+def test_batches_of_another_dtype_are_told():
+    def mixed():
+        yield from batches()
+        yield {name: a[:5].astype(np.int32) for name, a in ARRAYS.items()}
+
+    with pytest.raises(gd.RunFailed, match=r"batch 4 has int32 \(5, 3\)"):
+        gd.minimize(loss, W, RULE, data=gd.Batches(mixed), max_steps=20)
+
+
+def test_what_has_come_is_used_while_a_slow_source_goes_on(monkeypatch):
+    """A window of 1,000 batches would take a minute to fill."""
+    monkeypatch.setattr(supply, "MOST_BATCHES", 1000)
+
+    def slow():
+        while True:
+            for batch in batches():
+                time.sleep(0.06)
+                yield batch
+
+    result = gd.minimize(loss, W, RULE, data=gd.Batches(slow), max_steps=1000, time_limit=1.0)
+    assert result.status == gd.Status.TIME_LIMIT
+    assert 0 < result.steps < 500
+
+
 def test_what_has_been_changed_in_memory_stays(tmp_path):
     """A map that is copied on write has its changes nowhere else."""
     np.save(tmp_path / "x.npy", ARRAYS["x"])
@@ -242,6 +288,9 @@ def test_a_source_that_hangs_does_not_outlast_a_time_limit():
     result = gd.minimize(loss, W, RULE, data=gd.Batches(hanging), max_steps=20, time_limit=0.3)
     seconds = time.perf_counter() - began
     freed.set()
+    for thread in threading.enumerate():
+        if thread.name == "jaxgd-reader":
+            thread.join(20)
     assert result.status == gd.Status.TIME_LIMIT
     assert int(result.steps) == 3  # one window; the fourth batch waits for two more
     assert seconds < 15

@@ -22,7 +22,8 @@ from jaxgd.tune.comparison import Comparison, ordered
 from jaxgd.tune.levels import final_losses, first_at, trailing_means
 
 SMOOTHED = 50
-"""Of a stochastic loss the mean over 1 / SMOOTHED of all steps is looked at."""
+"""Of a stochastic loss the mean over 1 / SMOOTHED of all steps is looked at, but of `FEWEST`."""
+FEWEST = 10
 
 
 def compare(
@@ -115,7 +116,9 @@ def compare(
             raise KeyboardInterrupt
     in_batches = data is not None and (data.is_source or data.batch_size is not None)
     stochastic = key is not None or in_batches
-    window = -(-max_steps // SMOOTHED) if stochastic else 1
+    window = 1
+    if stochastic:
+        window = min(max(-(-max_steps // SMOOTHED), FEWEST), max(1, max_steps // 4))
     return _compared(runs, window, axes.args is not None, target, tolerance)
 
 
@@ -157,7 +160,8 @@ def _compared(
         ends = np.stack([some.loss.astype(np.float64) for some in runs.values()])
         lowest = np.stack([_least(curve, axis=1) for curve in curves])
     if target is None:
-        firsts = np.stack([curve[:, 0] for curve in curves])
+        at = min(window, curves[0].shape[1]) - 1
+        firsts = np.stack([curve[:, at] for curve in curves])
         target = _default_target(lowest, firsts, own_targets, tolerance)
     goal = np.broadcast_to(np.asarray(target, np.float64), len(curves[0]))
     return ordered(

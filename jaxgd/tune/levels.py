@@ -25,16 +25,15 @@ def final_losses(rows: Array, succeeded: Any) -> Array:
 
 
 def trailing_means(rows: Array, window: int) -> Array:
-    """The means of the last `window` rows at each row, or of those there are; (runs, rows).
+    """The means of the last `window` rows at each row; (runs, rows).
 
-    NaN from the first row on that is not finite.
+    NaN where there are not so many yet, and where one of them is not finite.
     """
     fine = np.where(np.isfinite(rows), rows, np.nan).astype(np.float64)
-    if window == 1:
-        return fine
-    sums = np.cumsum(fine, axis=1)
-    sums[:, window:] -= sums[:, :-window].copy()
-    means: Array = sums / np.minimum(np.arange(rows.shape[1]) + 1, window)
+    means: Array = np.full(fine.shape, np.nan)
+    if fine.shape[1] >= window:
+        windows = np.lib.stride_tricks.sliding_window_view(fine, window, axis=1)
+        means[:, window - 1 :] = windows.mean(axis=-1)
     return means
 
 
