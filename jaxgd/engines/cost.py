@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -41,9 +42,12 @@ def drops_nan(jaxpr: Any) -> bool:
 
 def _rounds(eqn: Any) -> bool:
     """Whether floats become whole numbers or bits."""
-    kinds = [getattr(v.aval, "dtype", np.dtype(bool)).kind for v in (eqn.invars[0], eqn.outvars[0])]
-    casts = eqn.primitive.name in ("convert_element_type", "bitcast_convert_type")
-    return casts and kinds[0] == "f" and kinds[1] != "f"
+    if eqn.primitive.name not in ("convert_element_type", "bitcast_convert_type"):
+        return False
+    before, after = (
+        jnp.issubdtype(var.aval.dtype, np.inexact) for var in (eqn.invars[0], eqn.outvars[0])
+    )
+    return bool(before and not after)
 
 
 STREAM = 2**20
