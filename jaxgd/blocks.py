@@ -202,9 +202,13 @@ def _look_of(form: Form, everywhere: Any) -> Callable[..., Any]:
         loss, grads = problem.evaluate(x, inputs, step)
         return loss, max_norm(problem.projected(x, grads, inputs))
 
+    compiled: list[Any] = []
+
     def call(*args: Any) -> Any:
         args = jax.device_put(args, everywhere)
-        return prepared(jax.vmap(one, (0, 0, 0, 0, None)), *args)()(*args)
+        if not compiled:
+            compiled.append(prepared(jax.vmap(one, (0, 0, 0, 0, None)), *args)())
+        return compiled[0](*args)
 
     return call
 

@@ -140,9 +140,8 @@ class Caller:
             return
         if not valid:
             readings.waiting.clear()
-        elif (
-            readings.settle(step) and readings.keeps
-        ):  # an EarlyStop has each call read before the next is made
+        elif readings.settle(step) and readings.keeps:
+            # An EarlyStop has each call read before the next is made: the run is where it was then.
             readings.kept = jax.tree.map(duplicate, run.carry)
 
     def _first_length(self) -> int:

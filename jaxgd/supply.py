@@ -62,7 +62,7 @@ class Supply:
             raise ValueError(f"data has no batch: {described(data.arrays)} is empty") from None
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(head))
         self._length = int(np.clip(WINDOW_BYTES // max(size, 1), 1, MOST_BATCHES))
-        self.plan = dataclasses.replace(_SOURCE, streams=True) if data.is_source else data.plan
+        self.plan = _SOURCE if data.is_source else data.plan
         self._windows: deque[Window] = deque(maxlen=KEPT)
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._closed, self._x64 = threading.Event(), option("jax_enable_x64")
@@ -152,7 +152,8 @@ class Supply:
         return Window(first, first + len(batches), Feed(arrays, None, np.int32(first)))
 
 
-_SOURCE = Plan(0, 0)
+_SOURCE = Plan(0, 0, streams=True)
+"""Of batches that a source has made."""
 
 
 @contextlib.contextmanager
