@@ -6,6 +6,7 @@ from jaxgd import engines, landscapes, starts
 from jaxgd.averaged import averaged
 from jaxgd.axes import Axes
 from jaxgd.cache import cache_programs
+from jaxgd.checkpoint import Checkpoint
 from jaxgd.data import Batches
 from jaxgd.descend import descend
 from jaxgd.evaluate import EarlyStop, Evaluate
@@ -71,6 +72,7 @@ __all__ = [
     "AdamW",
     "Axes",
     "Batches",
+    "Checkpoint",
     "ClipByGlobalNorm",
     "ClipByValue",
     "Comparison",

@@ -12,6 +12,7 @@ from jaxgd.axes import Axes, Spread
 from jaxgd.blocks import ManyJob
 from jaxgd.bounds import check_inside
 from jaxgd.canonical import as_count
+from jaxgd.checkpoint import Checkpoint
 from jaxgd.data import Batches, given_data
 from jaxgd.engines import Engine
 from jaxgd.evaluate import Evaluate
@@ -52,6 +53,7 @@ class Options:
     progress: bool
     callback: Callable[[Runs], Any] | None
     time_limit: float | None
+    checkpoint: Checkpoint | None
     engine: Engine | None
     throw: bool
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxgd.advance import advance
 from jaxgd.driver import kept_or_made, prepared
@@ -18,9 +17,10 @@ from jaxgd.grid import Column
 from jaxgd.lanes import Finished, Form, Lane, Orders, Window
 from jaxgd.loop import Descent
 from jaxgd.problem import Inputs, Problem, captured_by
-from jaxgd.programs import option
-from jaxgd.record import Record
+from jaxgd.programs import option, shardings_over
+from jaxgd.record import NOTHING, Record, Row
 from jaxgd.rules import is_foreign
+from jaxgd.spelling import digest_of
 from jaxgd.stop import Stop
 from jaxgd.tree import Layout, PyTree, divide, is_key, max_norm, traced_or_static
 from jaxgd.walk import End
@@ -72,12 +72,16 @@ class Made:
     """Shapes of all lanes."""
     finished: Finished
     """Shapes of one outcome for each lane."""
+    row: Row | None
+    """Shapes of what is recorded of a row; None if nothing is."""
     sizes: LaneSizes
     """Of each device."""
     engine: str
     """What runs, in words."""
     captured: list[Any]
     """The arrays that the loss refers to, on the devices."""
+    digest: str
+    """By which the loss is told from others."""
     look: Callable[..., Any]
     """The losses and gradient norms of some runs, each at an iterate and a step; traced."""
     speed: Speed = dataclasses.field(default_factory=Speed)
@@ -109,7 +113,7 @@ def block_for(loss: Any, job: ManyJob) -> tuple[Block, float]:
     """The block for a job, from the loss's shelf or compiled now; and the seconds that took."""
     values, rule_layout = job.values()
     leaves, treedef = jax.tree.flatten(values)
-    each, everywhere = _shardings(job.devices)
+    each, everywhere = shardings_over(job.devices)
     shared = [leaf for leaf, c in zip(leaves, job.columns, strict=True) if c is None]
     shared = jax.device_put(shared, everywhere)
     mapped = tuple(c is not None for c in job.columns)
@@ -133,15 +137,6 @@ def _columns(job: ManyJob) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     return starts, own
 
 
-def _shardings(devices: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Where lanes lie, and where what they share does."""
-    if len(devices) == 1:
-        return (SingleDeviceSharding(devices[0]),) * 2
-    mesh = Mesh(np.array(devices), ("lanes",))
-    split, same = (PartitionSpec(*axes) for axes in (["lanes"], []))  # type: ignore[no-untyped-call]
-    return NamedSharding(mesh, split), NamedSharding(mesh, same)
-
-
 def _compile(
     job: ManyJob, values: tuple[list[Any], Any], rule: Layout, shared: Any, places: tuple[Any, Any]
 ) -> Made:
@@ -155,19 +150,20 @@ def _compile(
             "wait"
         )
     load = _load(job, one, [_rows(part, 1) for part in _columns(job)], jaxpr)
+    digest = digest_of(jaxpr)
 
     def make(engine: Engine, why: str) -> Made:
         sizes = engine.lane_sizes(load, job.lanes)
         told = engine.described(sizes) + why
         strides = sizes.in_kernel and not (job.pauses or job.problem.stochastic)
         whole = dataclasses.replace(form, engine=engine, sizes=sizes, strides=strides)
-        return _made(job, whole, (shared, captured), places, told)
+        return _made(job, whole, (shared, captured), places, (told, digest))
 
     platform = "Python" if option("jax_disable_jit") else job.devices[0].platform
     return with_engine(make, job.engine, platform, jaxpr, many=True)
 
 
-def _made(job: ManyJob, form: Form, known: Any, places: tuple[Any, Any], told: str) -> Made:
+def _made(job: ManyJob, form: Form, known: Any, places: tuple[Any, Any], told: Any) -> Made:
     """The compiled block of a form; `known` is what all runs share, and what of it is captured."""
     shared, captured = known
     count, sizes, (starts, own) = len(job.devices), form.sizes, _columns(job)
@@ -176,8 +172,6 @@ def _made(job: ManyJob, form: Form, known: Any, places: tuple[Any, Any], told: s
     walks = _lanes(job, form, room, shared).walk if job.pauses else None
     runs = _shape((room,), np.int32)
     window = Window(runs, _rows(starts, room), _rows(own, room), walks, *marks)
-    number = np.int32(0)
-    orders = Orders(number, End(number, number), number, number, np.bool_(0))
     finished = jax.eval_shape(jax.vmap(form.finish, (0, None)), block, shared)
     each, everywhere = places
     function = functools.partial(advance, form)
@@ -189,8 +183,15 @@ def _made(job: ManyJob, form: Form, known: Any, places: tuple[Any, Any], told: s
         )
     where = {"in_shardings": (each, each, everywhere, everywhere), "out_shardings": each}
     options = form.engine.compiler_options
-    traced = prepared(function, block, window, orders, shared, donate=0, options=options, **where)
-    return Made(traced(), block, finished, sizes, told, captured, _look_of(form, everywhere))
+    traced = prepared(function, block, window, _ORDERS, shared, donate=0, options=options, **where)
+    row = jax.eval_shape(form.rows, block, shared) if job.record != NOTHING else None
+    known = (sizes, told[0], captured, told[1], _look_of(form, everywhere))
+    return Made(traced(), block, finished, row, *known)
+
+
+_ZERO = np.int32(0)
+_ORDERS = Orders(_ZERO, End(_ZERO, _ZERO), _ZERO, _ZERO, np.bool_(0))
+"""The form of them."""
 
 
 def _look_of(form: Form, everywhere: Any) -> Callable[..., Any]:

@@ -17,6 +17,8 @@ from jaxgd.loop import Carry
 from jaxgd.metrics import Readings
 from jaxgd.problem import Inputs
 from jaxgd.programs import is_placed
+from jaxgd.saving import Saver
+from jaxgd.state import Best
 from jaxgd.status import Status
 from jaxgd.supply import Supply
 
@@ -47,6 +49,10 @@ class Caller:
     """Of data that is read while the run goes on."""
     readings: Readings | None = None
     """Of metrics at set steps."""
+    saver: Saver | None = None
+    """Of checkpoints."""
+    has_enough: bool = False
+    """Whether the run that goes on here had been ended by its metric."""
     compile_seconds: float = 0.0
     """What was compiled only when it was needed."""
 
@@ -59,24 +65,24 @@ class Caller:
         device never waits; a call that follows the end of the run does nothing.
         """
         unread: deque[tuple[Output, float]] = deque()
-        report: Report | None = None
+        report: Any = None
         length, clock, dispatched = self._first_length(), 0.0, False
         self._take(step, run)
         self._settle(step, run)
         while True:
             until = self._until(step, length)
             dry = until == step < self.max_steps
-            if until > step or not dispatched:
+            saves = self._has_to_save(step)
+            if (until > step or not dispatched) and not (saves and unread):
                 final = self.final_row and until == self.max_steps
                 run, output = self._call(run, step, Goal.of(until, final=final))
                 unread.append((output, time.perf_counter()))
                 step, dispatched = until, True
                 self._take(step, run)
-            ahead = 0 if self.eager or self.program.rate is None else 1
+            ahead = 0 if self.eager or self.program.rate is None or saves else 1
             if len(unread) <= ahead and step < self.max_steps and not dry:
                 continue
             if not unread:  # and there is no further batch, or nobody waits for it
-                assert report is not None
                 status = between(run, report) or Status.STOPPED
                 break
             output, began = unread.popleft()
@@ -85,15 +91,14 @@ class Caller:
             length, clock = self._next_length(length), now
             if report.status == SUSPECT:
                 unread.clear()  # they did nothing
-                self._settle(step, run, valid=False)
                 run, report = self._decide(run, report, journal)
                 step, dispatched = report.carry_step, report.carry_step < self.max_steps
-                self._take(step, run)
             self._settle(report.carry_step, run, valid=not report.ended)
             status = self._judge(run, report, between)
             if status != Status.RUNNING:
                 break
-        assert report is not None
+            if not unread:
+                self._save(run, report.carry_step, journal)
         for output, _ in unread:
             later = journal.absorb(output)
             report = report if report.ended else later
@@ -124,7 +129,9 @@ class Caller:
 
     def _until(self, step: int, length: int) -> int:
         """How far a call may go: where the data at hand ends at the latest."""
-        until = min(self.max_steps, step + length)
+        until = step if self.has_enough else min(self.max_steps, step + length)
+        if self.saver is not None:
+            until = self.saver.end_at(step, until)
         if self.readings is not None:
             until = min(until, self.readings.meter.evaluate.due(step))
         return until if self.supply is None else min(until, self.supply.end_at(step))
@@ -169,6 +176,12 @@ class Caller:
 
     def _decide(self, run: Ongoing, report: Report, journal: Journal) -> tuple[Ongoing, Report]:
         """Make the step that is suspect: its gradient is not finite, or a number has overflowed."""
+        self._settle(report.carry_step, run, valid=False)
+        run, report = self._decided(run, report, journal)
+        self._take(report.carry_step, run)
+        return run, report
+
+    def _decided(self, run: Ongoing, report: Report, journal: Journal) -> tuple[Ongoing, Report]:
         at = report.carry_step
         if not self._has_finite_gradient(run.carry, at):
             seen = self._row_of(run.carry, at, journal, bad=True)
@@ -197,10 +210,44 @@ class Caller:
         else:
             assert run.best is not None
             source, at = run.best, report.best_step
+        return self.brought(source, at, step)
+
+    def brought(self, source: Carry, at: int, step: int) -> Carry:
+        """A carry, which is at a step, brought to a later one up to which all is finite."""
         while at < step:
             again, output = self._call(self._copy(source), at, Goal.of(step, trusted=True))
             source, at = again.carry, Report.of(output).carry_step
         return source
+
+    def _save(self, run: Ongoing, step: int, journal: Journal) -> None:
+        """Have a checkpoint made, if it is due, of a run that is at a step and goes on."""
+        if self.saver is None or not self._has_to_save(step):
+            return
+        began = time.perf_counter()
+        carry = self._sound(run.carry, step)
+        best: Best | Carry | None = None
+        if carry is None:
+            return  # the run is about to end
+        if run.best is not None and journal.best is not None:
+            best = before = self.saver.before
+            if before is None or journal.best.step != int(before.step):
+                best = jax.tree.map(duplicate, run.best)
+        spent = time.perf_counter() - began
+        self.saver.save(carry, best, journal, self.readings, spent)
+
+    def _has_to_save(self, step: int) -> bool:
+        return self.saver is not None and self.saver.vault.is_due(step)
+
+    def _sound(self, carry: Carry, step: int) -> Carry | None:
+        """A copy of the carry; None if the row of its step is not finite."""
+        if self.supply is not None and self.supply.end_at(step) == step:
+            there: Carry = jax.tree.map(duplicate, carry)
+            return there  # and there is no such row
+        again, output = self._call(self._copy(carry), step, Goal.of(step, final=True))
+        status, sound = Report.of(output).status, again.carry
+        if status == SUSPECT and not self._has_finite_gradient(carry, step):
+            return None
+        return None if status == Status.NON_FINITE else sound
 
     def last_row(self, carry: Carry, journal: Journal) -> Report:
         """Evaluate the row of an iterate, without another step; the carry stays as it is."""

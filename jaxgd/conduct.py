@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxgd.crew import Board, Crew, Leg
+from jaxgd.keeping import Keeper, Place
 from jaxgd.lanes import PAUSED
 from jaxgd.ledger import Ledger
 from jaxgd.minima import cluster
@@ -51,27 +52,35 @@ class Course:
     starts: Callable[[Any], Any] = lambda runs: runs
     """The starts of some runs, as runs have them."""
     log: list[str] = dataclasses.field(default_factory=list)
+    keeper: Keeper | None = None
+    """Of checkpoints."""
+    place: Place | None = None
+    """How far it has come."""
 
     def follow(self, attention: Attention) -> None:
         """Go until all is done, or something says that it is enough."""
-        board = Board()
+        board, keeper = Board(), self.keeper
+        place = None if keeper is None else keeper.take_up()
+        if keeper is not None:
+            board.due = lambda: keeper.vault.seconds_left
         if attention.time_limit is not None:
             board.deadline = time.perf_counter() + attention.time_limit
 
         def look() -> int:
             self._show(attention.bar)
-            if attention.stops is not None and attention.stops():
-                return Status.STOPPED
-            if attention.interruption.requested:
-                return Status.INTERRUPTED
-            late = board.deadline is not None and time.perf_counter() >= board.deadline
-            return Status.TIME_LIMIT if late else Status.RUNNING
+            try:
+                halt = self._asked(attention, board)
+            except Exception:  # of the user's callback
+                self._keep(board, Status.STOPPED)
+                raise
+            self._keep(board, halt)
+            return halt
 
         board.halt = Status.INTERRUPTED if attention.interruption.requested else Status.RUNNING
-        for first, runs in self._groups():
-            self._go_together(runs, board, look)
-            if board.halt or self._found_enough(first + len(runs)):
-                break
+        if place is None or not place.done:
+            self._go_from(place, board, look)
+        if keeper is not None and attention.interruption.terminated:
+            keeper.vault.say_where()
         self._show(attention.bar)
         if attention.interruption.requested:  # perhaps when all had ended: it must not pass unseen
             self.log.append("Interrupted from the keyboard")
@@ -79,25 +88,61 @@ class Course:
         self.ledger.end(status == PAUSED, board.halt)
         self.ledger.end(status == Status.RUNNING, Status.NOT_STARTED)
 
+    def _go_from(self, place: Place | None, board: Board, look: Callable[[], int]) -> None:
+        """Bring group after group to its end, from a place on."""
+        for first, runs in self._groups():
+            if place is not None and first < place.first:
+                continue
+            self._go_together(place or self._begun(first, runs), board, look)
+            place = None
+            if board.halt or self._found_enough(first + len(runs)):
+                break
+        if self.keeper is not None and not board.halt and self.place is not None:
+            self.keeper.save(dataclasses.replace(self.place, done=True))
+
+    def _asked(self, attention: Attention, board: Board) -> int:
+        """What ends all, if something does."""
+        if attention.stops is not None and attention.stops():
+            return Status.STOPPED
+        if attention.interruption.requested:
+            return Status.INTERRUPTED
+        late = board.deadline is not None and time.perf_counter() >= board.deadline
+        return Status.TIME_LIMIT if late else Status.RUNNING
+
+    def _keep(self, board: Board, halt: int) -> None:
+        """Have a checkpoint made if it is due, or if all is about to end."""
+        keeper, place = self.keeper, self.place
+        if keeper is None or place is None:
+            return
+        if halt or keeper.vault.is_due(self.crew.steps):
+            with board.gate.closed():
+                keeper.save(place)
+
     def _groups(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         size = self.count if self.enough is None else self.enough.every
         for first in range(0, self.count, size):
             yield first, np.arange(first, min(first + size, self.count))
 
-    def _go_together(self, runs: Any, board: Board, look: Callable[[], int]) -> None:
-        """Bring runs to their end, and at the steps of a choice leave some behind."""
+    def _begun(self, first: int, runs: Any) -> Place:
+        """Where some runs begin."""
         if self.panel is not None:
             self.panel.take(0, runs, self.starts(runs))
-        stations, resumed = self._stations(), False
-        for step in stations:
-            leg = Leg(End(np.int32(step), np.int32(step)), PAUSED, resumed)
-            self.crew.go(runs, leg, board, look)
+        return Place(first, 0, runs, resumed=False)
+
+    def _go_together(self, place: Place, board: Board, look: Callable[[], int]) -> None:
+        """Bring runs to their end, and at the steps of a choice leave some behind."""
+        for step in self._stations()[place.station :]:
+            self.place = place
+            leg = Leg(End(np.int32(step), np.int32(step)), PAUSED, place.resumed)
+            self.crew.go(place.runs, leg, board, look)
             if board.halt:
                 return
-            runs, resumed = self._who_go_on(runs, step), True
+            runs = self._who_go_on(place.runs, step)
+            place = Place(place.first, place.station + 1, runs, resumed=True)
+        self.place, runs = place, place.runs
         rows = self.max_steps + self.final_row
         end = End(np.int32(self.max_steps), np.int32(rows))
-        self.crew.go(runs, Leg(end, Status.MAX_STEPS, resumed), board, look)
+        self.crew.go(runs, Leg(end, Status.MAX_STEPS, place.resumed), board, look)
         last_row = self.final_row or self.max_steps == 0  # seen at a station, or at the start
         if self.panel is not None and not self.max_steps % self.panel.every and not last_row:
             ends = self.ledger.outcomes

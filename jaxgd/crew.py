@@ -1,6 +1,7 @@
 """The calls of a block of lanes: threads that feed it with starts and write down what ends."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import jax
 import numpy as np
 
 from jaxgd.blocks import Block
-from jaxgd.calls import CALL_SECONDS, GROWTH
+from jaxgd.calls import CALL_SECONDS, GROWTH, duplicate
+from jaxgd.gate import Gate
 from jaxgd.lanes import IDLE, Lane, Orders, Window
 from jaxgd.ledger import Ledger
 from jaxgd.loop import unguarded
@@ -41,12 +43,16 @@ class Board:
     halt: int = Status.RUNNING
     """The status with which all is to end."""
     deadline: float | None = None
+    due: Callable[[], float] = lambda: math.inf
+    """Seconds until somebody wants to look at all that there is."""
+    gate: Gate = dataclasses.field(default_factory=Gate)
 
     def seconds(self) -> float:
         """How long a call may take."""
+        left = self.due() or CALL_SECONDS  # so that all arrive there together
         if self.deadline is None:
-            return CALL_SECONDS
-        return min(CALL_SECONDS, max(0.0, self.deadline - time.perf_counter()))
+            return min(CALL_SECONDS, left)
+        return min(CALL_SECONDS, left, max(0.0, self.deadline - time.perf_counter()))
 
 
 def workers_for(devices: tuple[Any, ...], count: int) -> int:
@@ -62,14 +68,22 @@ class Worker:
 
     def __init__(self, block: Block, ledger: Ledger, idle: Lane) -> None:
         self._block, self._made, self._ledger = block, block.made, ledger
-        self._lanes = idle
+        self.lanes = idle
+        self.taken: Any = None
+        """Of each queue, how many runs have been taken."""
+        self.chunks = 0
+        """How many have been made."""
 
     def work(self, queues: list[np.ndarray[Any, Any]], leg: Leg, board: Board) -> None:
         """Bring the runs of the queues to the end of the leg, or to the halt."""
         lengths = np.array([len(queue) for queue in queues])
-        taken, speed = np.zeros(len(queues), int), self._made.speed
+        if self.taken is None:
+            self.taken = np.zeros(len(queues), int)
+        taken, speed = self.taken, self._made.speed
         budget = max(1, int(speed.chunks * board.seconds()))
         while True:
+            self.taken = taken
+            board.gate.pass_through()
             halt = board.halt
             if halt != Status.RUNNING:
                 taken = lengths
@@ -80,7 +94,7 @@ class Worker:
             # A short call is mostly overhead: it can only say that this is at least so fast.
             rate = chunks / max(seconds, 1e-9)
             speed.chunks = rate if seconds > 0.01 else max(rate, speed.chunks)
-            taken = taken + counts[:, 1]
+            taken, self.chunks = taken + counts[:, 1], self.chunks + int(counts[:, 2].sum())
             if not counts[:, 3].any() and np.all(taken >= lengths):
                 return
             budget = int(np.clip(speed.chunks * board.seconds(), 1, max(1, GROWTH * budget)))
@@ -91,8 +105,8 @@ class Worker:
         orders = Orders(
             np.int32(budget), leg.end, np.int32(leg.spent), np.int32(halt), np.bool_(leg.resumed)
         )
-        self._lanes, finished, film, reported = self._made.advance(
-            self._lanes, window, orders, self._block.shared
+        self.lanes, finished, film, reported = self._made.advance(
+            self.lanes, window, orders, self._block.shared
         )
         counts = np.asarray(reported)
         for shard, (done, _, chunks, _) in enumerate(counts):
@@ -154,9 +168,33 @@ class Crew:
     """The workers of a job."""
 
     def __init__(self, block: Block, ledger: Ledger, workers: int) -> None:
-        self._shards, self._lanes = block.shards, block.made.sizes.lanes
-        idle = _idle(block)  # of the host: each call copies it
-        self._workers = [Worker(block, ledger, idle) for _ in range(workers)]
+        self._shards, self._sizes = block.shards, block.made.sizes
+        self.idle = _idle(block)  # of the host: each call copies it
+        self._workers = [Worker(block, ledger, self.idle) for _ in range(workers)]
+        self.steps_before = 0
+        """Steps from before the job went on."""
+
+    @property
+    def form(self) -> str:
+        """By what runs that are under way go on to the same bits."""
+        return f"{len(self._workers)} threads x {self._shards} devices x {self._sizes.lanes} lanes"
+
+    @property
+    def steps(self) -> int:
+        """Steps of all lanes together, those of lanes that had nothing to do too."""
+        chunks = sum(worker.chunks for worker in self._workers)
+        return self.steps_before + chunks * self._sizes.chunk * self._sizes.lanes
+
+    def state(self) -> tuple[list[Lane], list[list[int]]]:
+        """Copies of all lanes, and of each worker how many runs of its queues it has taken."""
+        lanes = [jax.tree.map(duplicate, worker.lanes) for worker in self._workers]
+        taken = [[] if w.taken is None else w.taken.tolist() for w in self._workers]
+        return lanes, taken
+
+    def restore(self, lanes: list[Lane], taken: list[np.ndarray[Any, Any]]) -> None:
+        """Let the next leg begin where these are."""
+        for worker, block, some in zip(self._workers, lanes, taken, strict=True):
+            worker.lanes, worker.taken = block, some if len(some) else None
 
     def go(
         self, runs: np.ndarray[Any, Any], leg: Leg, board: Board, look: Callable[[], int]
@@ -166,19 +204,25 @@ class Crew:
         The queues are fixed beforehand, so that no result depends on which thread is faster.
         """
         workers = self._workers
-        parts = _dealt(runs, len(workers) * self._shards, self._lanes)
+        parts = _dealt(runs, len(workers) * self._shards, self._sizes.lanes)
         x64 = option("jax_enable_x64")
 
         def work(i: int) -> None:
-            with jax.enable_x64(x64), unguarded():  # threads do not inherit the caller's settings
-                workers[i].work(parts[i :: len(workers)], leg, board)
+            try:
+                with jax.enable_x64(x64), unguarded():  # threads do not inherit the settings
+                    workers[i].work(parts[i :: len(workers)], leg, board)
+            finally:
+                board.gate.leave()
 
+        board.gate.begin(len(workers))
         with ThreadPoolExecutor(len(workers)) as pool:
             try:
                 _wait_for([pool.submit(work, i) for i in range(len(workers))], board, look)
             except BaseException:
                 board.halt = Status.INTERRUPTED
                 raise
+        for worker in workers:
+            worker.taken = None
 
 
 def _dealt(runs: np.ndarray[Any, Any], queues: int, lanes: int) -> list[np.ndarray[Any, Any]]:
@@ -196,7 +240,9 @@ def _wait_for(futures: list[Any], board: Board, look: Callable[[], int]) -> None
     """Look around until all are done; an error in one of them is raised here."""
     waiting = set(futures)
     while waiting:
-        done, waiting = wait(waiting, LOOK_SECONDS, FIRST_EXCEPTION)
+        done, waiting = wait(
+            waiting, min(LOOK_SECONDS, board.due() or LOOK_SECONDS), FIRST_EXCEPTION
+        )
         for future in done:
             future.result()
         board.halt = board.halt or look()

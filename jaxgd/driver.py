@@ -31,6 +31,7 @@ from jaxgd.programs import is_placed, key_of, kinds_of, option, shelf_of
 from jaxgd.record import Record
 from jaxgd.refusal import USE_DESCEND
 from jaxgd.rules import is_foreign
+from jaxgd.spelling import digest_of
 from jaxgd.stop import Stop
 from jaxgd.tree import Layout, PyTree, divide, max_norm, traced_or_static
 
@@ -68,6 +69,8 @@ class Program:
     """What runs, in words."""
     captured: list[Any]
     """The arrays that the loss refers to."""
+    digest: str
+    """By which the loss is told from others."""
     rate: float | None = None
     """Steps per second as last seen; only the length of calls depends on it."""
 
@@ -111,6 +114,8 @@ class Job:
     """None for the fastest that takes the loss."""
     evaluate: Evaluate | None = None
     """Metrics besides; no program depends on them."""
+    chooses: bool = True
+    """Whether a metric may say which iterate is returned."""
 
 
 def program_for(loss: Any, job: Job) -> tuple[Program, Numbers, float]:
@@ -189,7 +194,8 @@ def _compile(job: Job, rule_layout: Layout, numbers: Numbers) -> Program:
     moved, sizes, (engine, why) = with_engine(make, job.engine, platform, jaxpr, many=False)
     rows_have_all = (record.grad_norm or job.stop.gtol is not None) and not problem.has_aux
     later = None if rows_have_all else Look(_looking(problem), engine, platform)
-    return Program(begun(), moved, later, fresh, sizes, engine.described(sizes) + why, captured)
+    told, digest = engine.described(sizes) + why, digest_of(jaxpr)
+    return Program(begun(), moved, later, fresh, sizes, told, captured, digest)
 
 
 def _looking(problem: Problem) -> Callable[..., Any]:

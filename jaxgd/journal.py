@@ -55,6 +55,8 @@ class Journal:
     best: Seen | None = None
     parts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     recent: list[tuple[int, Any, Any]] = dataclasses.field(default_factory=list)
+    earlier: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    """The rows from before a run went on, leaf by leaf."""
 
     def copy(self) -> "Journal":
         """One that may go its own way."""
@@ -118,8 +120,20 @@ class Journal:
         """All that was recorded."""
         if self.record == NOTHING:
             return None
-        series = {
-            name: jax.tree.map(lambda *a: np.concatenate(a), *[part[name] for part in self.parts])
-            for name in self.parts[0]
-        }
+        series = {name: self._column(name) for name in self.parts[0]}
         return History(**dict.fromkeys(("loss", "grad_norm", "learning_rate", "params")) | series)
+
+    def before(self, step: int) -> dict[str, list[Any]]:
+        """The recorded rows before a step, leaf by leaf."""
+        if not self.parts:
+            return self.earlier
+        series = {name: jax.tree.leaves(self._column(name)) for name in self.parts[0]}
+        count = np.searchsorted(series["step"][0], step)
+        return {name: [leaf[:count] for leaf in leaves] for name, leaves in series.items()}
+
+    def _column(self, name: str) -> Any:
+        parts = [part[name] for part in self.parts]
+        if self.earlier:
+            form = jax.tree.structure(parts[0])
+            parts = [jax.tree.unflatten(form, self.earlier[name]), *parts]
+        return jax.tree.map(lambda *a: np.concatenate(a), *parts)

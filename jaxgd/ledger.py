@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgd.archive import Contents
 from jaxgd.lanes import PAUSED, Film, Finished
+from jaxgd.named import named, unnamed
 from jaxgd.record import Record, Row
 from jaxgd.status import Status
 
@@ -20,9 +22,11 @@ class Ledger:
     Several threads write to it, each the rows of its own runs.
     """
 
-    def __init__(self, count: int, like: Finished, record: Record, rows: int) -> None:
+    def __init__(
+        self, count: int, like: Finished, record: Record, rows: int, row: Row | None
+    ) -> None:
         self._lock = threading.Lock()
-        self._record, self._rows = record, rows
+        self._record, self._rows, self._rows_like = record, rows, row
         self.outcomes: Finished = jax.tree.map(lambda leaf: _unknown(count, leaf), like)
         self._film: Row | None = None
         self._known: Any = np.zeros(count, np.int64)
@@ -34,10 +38,31 @@ class Ledger:
     def copy(self) -> "Ledger":
         """What is known now, in arrays of its own."""
         same = copy.copy(self)
-        mine = (self.outcomes, self._known, self._film)  # never more rows known than are there
-        same.outcomes, same._known, same._film = jax.tree.map(np.copy, mine)
+        same.outcomes, same._known, same._film = self._copied()
         same.end(same.outcomes.status == PAUSED, Status.RUNNING)
         return same
+
+    def state(self) -> Contents:
+        """The same for the disk."""
+        outcomes, known, film = self._copied()
+        leaves = {} if film is None else dict(enumerate(jax.tree.leaves(film)))
+        arrays = {f"film.{i}": leaf for i, leaf in leaves.items()}
+        says = {"done": self.done, "lowest": self.lowest, "film": len(leaves)}
+        return says, {"known": known, **named("outcomes", outcomes), **arrays}
+
+    def restore(self, says: dict[str, Any], arrays: dict[str, Any]) -> None:
+        """Know what the disk knew."""
+        self.done, self.lowest, self._known = says["done"], says["lowest"], arrays["known"]
+        self.outcomes = unnamed(arrays, "outcomes", self.outcomes)
+        if says["film"]:
+            form = jax.tree.structure(self._rows_like)
+            self._film = jax.tree.unflatten(
+                form, [arrays[f"film.{i}"] for i in range(says["film"])]
+            )
+
+    def _copied(self) -> Any:
+        # Never more rows known than are there.
+        return jax.tree.map(np.copy, (self.outcomes, self._known, self._film))
 
     def absorb(self, finished: Finished, count: int) -> None:
         """Take in the outcomes in the first `count` rows of a call."""

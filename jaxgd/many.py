@@ -7,6 +7,7 @@ import chex
 
 from jaxgd.asked import Options
 from jaxgd.axes import Axes
+from jaxgd.checkpoint import Checkpoint
 from jaxgd.data import Batches
 from jaxgd.engines import Engine
 from jaxgd.grid import Grid
@@ -42,6 +43,7 @@ def minimize_many(
     progress: bool = False,
     callback: Callable[[Runs], Any] | None = None,
     time_limit: float | None = None,
+    checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
     throw: bool = False,
 ) -> Runs:
@@ -79,6 +81,7 @@ def minimize_many(
       callback: called a few times a second with the runs so far, of which those that have not ended
         are RUNNING; a true answer stops all.
       time_limit: seconds after which all is stopped; compilation does not count.
+      checkpoint: where the runs are kept on the disk; the same call goes on from there.
       engine: how the steps are made.
       throw: raise a RunFailed if every run failed.
 
@@ -102,7 +105,7 @@ def minimize_many(
     """
     options = Options(
         axes, args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes, devices,
-        prune, enough, progress, callback, time_limit, engine, throw,
+        prune, enough, progress, callback, time_limit, checkpoint, engine, throw,
     )  # fmt: skip
     return run_many(loss, params, rule, max_steps, options, combine=False)
 
@@ -129,6 +132,7 @@ def multistart(
     progress: bool = False,
     callback: Callable[[Runs], Any] | None = None,
     time_limit: float | None = None,
+    checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
     throw: bool = False,
 ) -> Runs:
@@ -162,7 +166,7 @@ def multistart(
         )
     options = Options(
         Axes(params=0), args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes,
-        devices, prune, enough, progress, callback, time_limit, engine, throw,
+        devices, prune, enough, progress, callback, time_limit, checkpoint, engine, throw,
     )  # fmt: skip
     return run_many(loss, starts, rule, max_steps, options, combine=False)
 
@@ -190,6 +194,7 @@ def sweep(
     progress: bool = False,
     callback: Callable[[Runs], Any] | None = None,
     time_limit: float | None = None,
+    checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
     throw: bool = False,
 ) -> Runs:
@@ -224,6 +229,6 @@ def sweep(
         )
     options = Options(
         axes, args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes, devices,
-        prune, enough, progress, callback, time_limit, engine, throw,
+        prune, enough, progress, callback, time_limit, checkpoint, engine, throw,
     )  # fmt: skip
     return run_many(loss, params, grid, max_steps, options, combine=True)

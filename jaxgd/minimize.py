@@ -11,21 +11,24 @@ import numpy as np
 
 from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_quantity
+from jaxgd.checkpoint import Checkpoint
 from jaxgd.data import Batches, given_data, steps_of, traced_of
 from jaxgd.driver import Job, program_for
 from jaxgd.engines import Cpu, Engine, Plain
+from jaxgd.fingerprint import fingerprint_of
 from jaxgd.journal import Journal
 from jaxgd.loop import checked_keep
 from jaxgd.metrics import Readings, meter_for
 from jaxgd.packing import packing_of
 from jaxgd.problem import Inputs, Problem, pose
 from jaxgd.record import Record, checked_record
-from jaxgd.refusal import described, refuse_tracers
+from jaxgd.refusal import refuse_tracers
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of, name_of, treats_entries_alike
 from jaxgd.run import Run, Watch
+from jaxgd.saving import Saver, saving
 from jaxgd.signals import catching_interrupts
-from jaxgd.state import Marks, State
+from jaxgd.state import Marks, State, check_fit, step_of
 from jaxgd.status import RunFailed, Status
 from jaxgd.stop import Stop, checked_stop
 from jaxgd.supply import Supply, supplied
@@ -51,6 +54,7 @@ def minimize(
     progress: bool = False,
     callback: Callable[[Result], Any] | None = None,
     time_limit: float | None = None,
+    checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
     throw: bool = False,
 ) -> Result:
@@ -91,6 +95,8 @@ def minimize(
       callback: called on the host between calls of the compiled program (about every 0.25 s, more
         often in the beginning) with the result so far; a true answer stops the run.
       time_limit: seconds after which the run is stopped; compilation does not count.
+      checkpoint: where the run is kept on the disk; the same call goes on from there. The result is
+        then that of the whole run, as if nothing had ended it.
       engine: how the steps are run; by default the fastest of `jaxgd.engines` that takes the loss.
       throw: raise a RunFailed instead of returning a result that failed.
 
@@ -120,28 +126,28 @@ def minimize(
         checked_stop(stop, stochastic=True)
         checked_keep(keep, stochastic=True)
         checked_engine(engine)
-    first = 0 if state is None else _step_of(state, max_steps)
+    first = 0 if state is None else step_of(state, max_steps)
     key = state.key if key is None and state is not None else key
-    with supplied(data, first, max_steps) as supply, catching_interrupts() as interruption:
+    with (
+        catching_interrupts(terminating=checkpoint is not None) as interruption,
+        saving(checkpoint, data) as saver,
+        supplied(data, _going_on(saver, first, max_steps), max_steps) as supply,
+    ):
+        first = _going_on(saver, first, max_steps)
         fed = given_data(data) if supply is None else (supply.plan, supply.feed(first))
         form: Any = {"bounds": bounds, "has_aux": has_aux, "key": key, "data": fed}
         problem, x, inputs = pose(loss, params, args=args, **form)
         job = _job(problem, (x, inputs), rule, (stop, record, keep, engine))
         order = getattr(data, "order", None)
         if state is not None:
-            _check_fit(state, job, order)
+            check_fit(state, job, order)
             if bounds is not None and _shapes(state.carry.x) == _shapes(job.x):
                 checked_bounds(bounds, params, job.problem.unpacked(state.carry.x))
-        program, numbers, compile_seconds = program_for(loss, job)
-        journal = Journal(job.record, job.keep, learning_rate_of(job.rule))
-        marks = Marks(name_of(job.rule), order)
-        run = Run(job.problem, program, numbers, journal, max_steps, marks, compile_seconds, supply)
-        if job.evaluate is not None:
-            there = program.fresh.carry.x  # where the run is
-            meter = meter_for(job.evaluate, job.problem, there, inputs.held)
-            run.readings = Readings(meter, keeps=keep is None)
-        seconds = None if time_limit is None else float(time_limit)
-        result = run.go(job.x, state, Watch(interruption, callback, seconds, progress))
+        run = _run(loss, job, max_steps, supply, Marks(name_of(job.rule), order))
+        if saver is not None:
+            asked = {"params": params, "args": args, "bounds": bounds, "key": key, "data": data}
+            saver.check(fingerprint_of(asked, job, run.program), max_steps)
+        result = run.go(job.x, state, Watch(interruption, callback, time_limit, progress, saver))
     if interruption.requested:  # perhaps when the run had ended already: it must not pass unseen
         result = dataclasses.replace(result, status=np.int32(Status.INTERRUPTED))
     if supply is not None:
@@ -155,14 +161,26 @@ def _job(problem: Problem, traced: tuple[PyTree, Inputs], rule: Any, options: An
     """What is to be run, of checked options."""
     (x, inputs), (stop, record, keep, engine) = traced, options
     stop = checked_stop(stop, stochastic=problem.stochastic)
-    keep = checked_keep(keep, stochastic=problem.stochastic)
+    keep, chooses = checked_keep(keep, stochastic=problem.stochastic), keep is None
     record = checked_record(record, has_aux=problem.has_aux)
     evaluate, record = record.evaluate, record.rows
     rule, engine = canonical_rule(rule), checked_engine(engine)
     if treats_entries_alike(rule):
         problem = dataclasses.replace(problem, packing=packing_of(x))
         x, inputs = problem.packed(x), problem.with_bounds_packed(inputs)
-    return Job(problem, x, inputs, rule, stop, record, keep, engine, evaluate)
+    return Job(problem, x, inputs, rule, stop, record, keep, engine, evaluate, chooses)
+
+
+def _run(loss: Any, job: Job, max_steps: int, supply: Supply | None, marks: Marks) -> Run:
+    """A run with its program, before its first step."""
+    program, numbers, compile_seconds = program_for(loss, job)
+    journal = Journal(job.record, job.keep, learning_rate_of(job.rule))
+    run = Run(job.problem, program, numbers, journal, max_steps, marks, compile_seconds, supply)
+    if job.evaluate is not None:
+        there = program.fresh.carry.x  # where the run is
+        meter = meter_for(job.evaluate, job.problem, there, job.inputs.held)
+        run.readings = Readings(meter, keeps=job.chooses)
+    return run
 
 
 def _say_how_data_ended(supply: Supply, result: Result, max_steps: int) -> None:
@@ -179,34 +197,14 @@ def _say_how_data_ended(supply: Supply, result: Result, max_steps: int) -> None:
         )
 
 
+def _going_on(saver: Saver | None, first: int, max_steps: int) -> int:
+    """The step at which the run goes on, or begins."""
+    step = None if saver is None else saver.step
+    return first if step is None else min(step, max_steps)
+
+
 def _shapes(tree: PyTree) -> list[tuple[int, ...]]:
     return [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def _step_of(state: Any, max_steps: int) -> int:
-    if not isinstance(state, State):
-        raise TypeError(
-            f"state must be the state of an earlier result, result.state, got {described(state)}"
-        )
-    step = int(state.carry.step)
-    if step > max_steps:
-        raise ValueError(
-            f"max_steps counts from the run's very beginning: expected at least the state's "
-            f"{step}, got {max_steps}"
-        )
-    return step
-
-
-def _check_fit(state: State, job: Job, order: Any) -> None:
-    """Whether a state is that of such a run."""
-    rule = name_of(job.rule)
-    if state.marks.rule != rule:
-        raise ValueError(
-            f"state belongs to another run: one of {state.marks.rule}, got the rule {rule}"
-        )
-    before = state.marks.order
-    if (before is None) != (order is None) or not np.array_equal(before, order):
-        raise ValueError("state belongs to another run: its data came in another order")
 
 
 def checked_engine(engine: Any) -> Engine | None:

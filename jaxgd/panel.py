@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgd.archive import Contents
 from jaxgd.ledger import Ledger
 from jaxgd.metrics import Meter
+from jaxgd.named import named, unnamed
 from jaxgd.problem import Problem
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
@@ -112,6 +114,27 @@ class Panel:
         ends = self._problem.unpacked(x)
         for room, leaf in zip(jax.tree.leaves(outcomes.x), jax.tree.leaves(ends), strict=True):
             room[runs] = np.asarray(leaf)
+
+    def state(self) -> Contents:
+        """All of it for the disk."""
+        rows = {f"panel.{s}.{name}": a for s, row in self._rows.items() for name, a in row.items()}
+        arrays = {name: column.copy() for name, column in rows.items()}
+        arrays |= {"panel.best": self._best.copy(), "panel.since": self._since.copy()}
+        if self._kept is not None:
+            kept = jax.tree.map(np.copy, self._kept.x)
+            arrays |= {"panel.step": self._kept.step.copy(), **named("panel.x", kept)}
+        told = {"steps": sorted(self._rows), "names": list(next(iter(self._rows.values()), {}))}
+        return {**told, "kept": self._kept is not None}, arrays
+
+    def restore(self, says: dict[str, Any], arrays: dict[str, Any], like: PyTree) -> None:
+        """Be as it was on the disk; `like` is a tree of iterates of all runs."""
+        self._rows = {
+            step: {name: arrays[f"panel.{step}.{name}"] for name in says["names"]}
+            for step in says["steps"]
+        }
+        self._best, self._since = arrays["panel.best"], arrays["panel.since"]
+        if says["kept"]:
+            self._kept = Kept(arrays["panel.step"], unnamed(arrays, "panel.x", like))
 
     def table(self) -> tuple[dict[str, Any] | None, Any]:
         """The metrics by name, (runs, evaluations) each, NaN where a run has none; their steps."""

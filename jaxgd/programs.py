@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxgd.pytree import Same
 from jaxgd.tree import Layout
@@ -149,3 +151,12 @@ def _kind(leaf: Any) -> Any:
 def is_placed(leaf: Any) -> bool:
     """Whether the user has said on which devices the array lies."""
     return bool(getattr(leaf, "committed", False))
+
+
+def shardings_over(devices: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Where lanes lie, and where what they share does."""
+    if len(devices) == 1:
+        return (SingleDeviceSharding(devices[0]),) * 2
+    mesh = Mesh(np.array(devices), ("lanes",))
+    split, same = (PartitionSpec(*axes) for axes in (["lanes"], []))  # type: ignore[no-untyped-call]
+    return NamedSharding(mesh, split), NamedSharding(mesh, same)

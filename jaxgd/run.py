@@ -1,8 +1,9 @@
 """One run from its beginning, or from a state, to its result."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,10 +19,12 @@ from jaxgd.problem import Problem
 from jaxgd.progress import Bar
 from jaxgd.record import NOTHING, History
 from jaxgd.result import Result
+from jaxgd.resuming import resume
+from jaxgd.saving import Saver
 from jaxgd.schedules import rate_at
 from jaxgd.signals import Interruption
 from jaxgd.state import Best, Marks, State, adapted
-from jaxgd.status import Status
+from jaxgd.status import Status, keeping
 from jaxgd.supply import Supply
 from jaxgd.tree import PyTree
 
@@ -34,6 +37,7 @@ class Watch:
     callback: Callable[[Result], Any] | None
     time_limit: float | None
     progress: bool
+    saver: Saver | None = None
 
 
 @dataclasses.dataclass
@@ -57,19 +61,10 @@ class Run:
     def go(self, x: PyTree, state: State | None, watch: Watch) -> Result:
         """Run to the end and say how it went."""
         began, compiled = time.perf_counter(), self.compile_seconds
-        limit = None if watch.time_limit is None else began + watch.time_limit
-        callback = watch.callback
-        caller = Caller(
-            self.program,
-            self.numbers,
-            self.max_steps,
-            final_row=not self.problem.stochastic,
-            eager=callback is not None or self._watches,
-            deadline=limit,
-            supply=self.supply,
-            readings=self.readings,
-        )
-        run = self._begin(x) if state is None else self._continue(state, caller)
+        limit = None if watch.time_limit is None else began + float(watch.time_limit)
+        callback, caller = watch.callback, self._caller(watch, limit)
+        run = self._from_somewhere(x, state, caller)
+        step = int(run.carry.step)
 
         def late() -> bool:
             return limit is not None and time.perf_counter() >= limit
@@ -79,26 +74,70 @@ class Run:
 
         def between(run: Ongoing, report: Report) -> int:
             self._show(bar, report)
-            if callback is not None and callback(self._peek(caller, run, report)):
-                return Status.STOPPED
+            if callback is not None:
+                so_far = self._peek(caller, run, report)
+                with self._kept(so_far, watch.saver):
+                    if callback(so_far):
+                        return Status.STOPPED
             if watch.interruption.requested:
                 return Status.INTERRUPTED
             return Status.TIME_LIMIT if late() else Status.RUNNING
 
-        bar = Bar(self.first_step, self.max_steps, "steps") if watch.progress else None
+        bar = Bar(step, self.max_steps, "steps") if watch.progress else None
         try:
-            run, report, status = caller.call_to_end(run, self.first_step, self.journal, between)
+            run, report, status = caller.call_to_end(run, step, self.journal, between)
             self._show(bar, report)
         finally:
             if bar is not None:
                 bar.close()
         result = self._conclude(caller, run, report, status, self.journal)
+        self._save(result, watch.saver)
+        if watch.saver is not None and watch.interruption.terminated:
+            watch.saver.vault.say_where()
         compiling = self.compile_seconds + caller.compile_seconds
         running = time.perf_counter() - began - (compiling - compiled)
         return dataclasses.replace(result, compile_seconds=compiling, run_seconds=running)
 
-    def _begin(self, x: PyTree) -> Ongoing:
-        return self.program.begin(x, *self.numbers.leaves())
+    @contextlib.contextmanager
+    def _kept(self, so_far: Result, saver: Saver | None) -> Iterator[None]:
+        """Let an error have the result so far, and the disk too."""
+        try:
+            with keeping(so_far):
+                yield
+        except Exception:
+            self._save(so_far, saver)
+            raise
+
+    def _save(self, result: Result, saver: Saver | None) -> None:
+        if saver is not None:
+            saver.save(result.state.carry, result.state.best, self.journal, self.readings)
+
+    def _caller(self, watch: Watch, limit: float | None) -> Caller:
+        return Caller(
+            self.program,
+            self.numbers,
+            self.max_steps,
+            final_row=not self.problem.stochastic,
+            eager=watch.callback is not None or self._watches,
+            deadline=limit,
+            supply=self.supply,
+            readings=self.readings,
+            saver=watch.saver,
+        )
+
+    def _from_somewhere(self, x: PyTree, state: State | None, caller: Caller) -> Ongoing:
+        """The run where it begins: at its start, a state, or what is on the disk."""
+        saver = caller.saver
+        if saver is not None and saver.step is not None:
+            self.first_step = saver.first_step
+            run, self.kept_before = resume(saver, caller, self.journal, self.readings)
+        elif state is not None:
+            run = self._continue(state, caller)
+        else:
+            run = self.program.begin(x, *self.numbers.leaves())
+        if saver is not None:
+            saver.take_over(self.first_step, int(run.carry.step), self.kept_before)
+        return run
 
     def _continue(self, state: State, caller: Caller) -> Ongoing:
         fresh = self.program.fresh

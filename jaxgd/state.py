@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgd.driver import Job
 from jaxgd.loop import Carry
 from jaxgd.metrics import Watched
 from jaxgd.pytree import pytree, static
+from jaxgd.refusal import described
+from jaxgd.rules import name_of
 from jaxgd.tree import PyTree
 
 
@@ -61,3 +64,30 @@ def adapted(carry: Carry, fresh: Carry) -> Carry:
             "structure, shape or dtype (was jax_enable_x64 the same?)"
         )
     return carry
+
+
+def step_of(state: Any, max_steps: int) -> int:
+    """The step of a state that was given, which is at most `max_steps`."""
+    if not isinstance(state, State):
+        raise TypeError(
+            f"state must be the state of an earlier result, result.state, got {described(state)}"
+        )
+    step = int(state.carry.step)
+    if step > max_steps:
+        raise ValueError(
+            f"max_steps counts from the run's very beginning: expected at least the state's "
+            f"{step}, got {max_steps}"
+        )
+    return step
+
+
+def check_fit(state: State, job: Job, order: Any) -> None:
+    """Whether a state is that of such a run."""
+    rule = name_of(job.rule)
+    if state.marks.rule != rule:
+        raise ValueError(
+            f"state belongs to another run: one of {state.marks.rule}, got the rule {rule}"
+        )
+    before = state.marks.order
+    if (before is None) != (order is None) or not np.array_equal(before, order):
+        raise ValueError("state belongs to another run: its data came in another order")

@@ -1,6 +1,8 @@
 """Why a run ended: one integer code, with a sentence that says what to try."""
 
+import contextlib
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -62,6 +64,17 @@ _MESSAGES = {
     Status.PRUNED: "The run was dropped because others did better.",
     Status.NOT_STARTED: "The job ended before this run began.",
 }
+
+
+@contextlib.contextmanager
+def keeping(result: object) -> Iterator[None]:
+    """Let an error that is raised inside have a result, as its attribute `result`."""
+    try:
+        yield
+    except Exception as error:
+        error.result = result  # type: ignore[attr-defined]
+        error.add_note("Its attribute `result` has what had been done up to then.")
+        raise
 
 
 class RunFailed(RuntimeError):

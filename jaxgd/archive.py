@@ -1,0 +1,75 @@
+"""Files of arrays with what they say, found damaged if a single bit is another; no pickles."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgd.tree import is_key
+
+FORMAT = 1
+"""Of the files; a later one reads those before it."""
+DIGITS = 16
+"""Of a file's SHA-256 that are in its name."""
+
+Contents = tuple[dict[str, Any], dict[str, Any]]
+"""What a file says, in JSON's types, and its arrays by name."""
+
+
+def fill(file: IO[bytes], says: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write an archive: what it says as JSON, and the arrays by number, since names may be any."""
+    kinds, stored = {}, {}
+    for i, (name, leaf) in enumerate(arrays.items()):
+        if is_key(leaf):
+            kinds[name] = f"key:{jax.random.key_impl(leaf)}"
+            stored[f"a{i}"] = np.asarray(jax.random.key_data(leaf))
+            continue
+        array = np.asarray(leaf)
+        kinds[name] = array.dtype.name
+        # NumPy writes the numbers of other libraries, such as bfloat16, as bytes without a name.
+        foreign = array.dtype.isbuiltin == 2
+        stored[f"a{i}"] = array.view(f"u{array.dtype.itemsize}") if foreign else array
+    said = json.dumps({"format": FORMAT, **says, "kinds": kinds}, allow_nan=True).encode()
+    np.savez(file, says=np.frombuffer(said, np.uint8), **stored)  # type: ignore[arg-type]
+
+
+def read(path: Path) -> Contents:
+    """What is in a file, whose name has its digits; what it raises otherwise is in `DAMAGES`."""
+    with path.open("rb") as file:
+        if digest_of(file) not in path.name:
+            raise ValueError("its bytes are not those that were written")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            says = json.loads(archive["says"].tobytes())
+            if says["format"] > FORMAT:
+                raise ValueError(f"it is of format {says['format']}, which is newer than jaxgd")
+            stored = [archive[f"a{i}"] for i in range(len(says["kinds"]))]
+    named = zip(says.pop("kinds").items(), stored, strict=True)
+    return says, {name: _restored(array, kind) for (name, kind), array in named}
+
+
+def _restored(array: np.ndarray[Any, Any], kind: str) -> Any:
+    if kind.startswith("key:"):
+        return jax.random.wrap_key_data(array, impl=kind.removeprefix("key:"))  # type: ignore[arg-type]
+    dtype: Any = jnp.dtype(kind)
+    return array if array.dtype == dtype else array.view(dtype)
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """The first digits of a file's SHA-256."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]  # type: ignore[arg-type]
+
+
+DAMAGES = (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, zipfile.BadZipFile)
+"""What reading a file raises whose bytes are not ours."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a file cannot be read, in a line."""
+    return str(error).partition("\n")[0] or type(error).__name__
