@@ -52,6 +52,17 @@ def goes_on(names):
     assert names["second"].history.step[0] == 60
 
 
+def goes_on_from_disk(names):
+    result, whole = names["result"], names["call"](checkpoint=None)
+    assert_array_equal(result.params, whole.params)
+    assert_array_equal(result.history.loss, whole.history.loss)
+    assert result.steps == 4000
+
+
+def refuses_another_run(names):
+    assert "rule.learning_rate was 0.01, and is 0.02 now" in names["refusal"]
+
+
 def stops_by_callback(names):
     assert gd.Status(names["stopped"].status) == gd.Status.STOPPED
     assert names["stopped"].steps < 10**6
@@ -133,6 +144,10 @@ CHECKS = {
         "History": history_of_a_run,
         "Going on": goes_on,
         "Ending from outside": stops_by_callback,
+    },
+    "guide/checkpoints.md": {
+        "The same call again": goes_on_from_disk,
+        "Another run": refuses_another_run,
     },
     "guide/data.md": {
         "The argument `data`": lambda names: (fits_in_batches(names), an_epoch(names)),

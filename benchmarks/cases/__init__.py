@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.case import Case
 from benchmarks.cases.calls import CALLS
+from benchmarks.cases.checkpoints import CHECKPOINTS
 from benchmarks.cases.ending import ENDINGS
 from benchmarks.cases.large import LARGE
 from benchmarks.cases.many import MANY
@@ -12,8 +13,8 @@ from benchmarks.cases.one import ONE
 from benchmarks.cases.training import TRAINING
 
 CASES: dict[str, Callable[[bool], Case]] = {
-    **MANY, **ONE, **ENDINGS, **LARGE, **TRAINING, **CALLS, **MILLION,
+    **MANY, **ONE, **ENDINGS, **LARGE, **TRAINING, **CALLS, **MILLION, **CHECKPOINTS,
 }  # fmt: skip
 
-GROUPS = {"train": tuple(TRAINING)}
+GROUPS = {"train": tuple(TRAINING), "checkpoints": tuple(CHECKPOINTS)}
 """Names for several cases."""
