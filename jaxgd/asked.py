@@ -25,7 +25,7 @@ from jaxgd.problem import Inputs, Problem, pose
 from jaxgd.programs import option
 from jaxgd.races import Halving, Rediscovered
 from jaxgd.record import NOTHING, Record, checked_record
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.rules import canonical_rule, treats_entries_alike
 from jaxgd.runs import Runs
 from jaxgd.stop import Stop, checked_stop
@@ -157,7 +157,9 @@ def _devices(devices: Sequence[Any] | None) -> tuple[Any, ...]:
         raise TypeError(f"devices must be a list of JAX devices, got {described(devices)}")
     for device in devices:
         if not isinstance(device, jax.Device):
-            raise TypeError(f"devices must be JAX devices, as jax.devices() has, got {device!r}")
+            raise TypeError(
+                f"devices must be JAX devices, as jax.devices() has, got {shown(device)}"
+            )
     if len(set(devices)) < len(devices):
         raise ValueError(f"devices must differ, got {devices}")
     return tuple(devices)

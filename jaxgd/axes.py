@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgd.grid import Column, Grid, leaves_of, number_paths
-from jaxgd.refusal import described
+from jaxgd.refusal import described, in_a_line, shown
 from jaxgd.rules import canonical_rule
 from jaxgd.tree import PyTree, is_concrete, is_key, per_leaf, strong, traced_or_static
 
@@ -99,8 +99,18 @@ def spread(params: PyTree, rule: Any, args: Any, key: Any, axes: Axes, *, combin
     elif zipped:
         groups.append(((_length(zipped),), zipped))
     if not groups:
-        raise ValueError("axes must say what has a leading axis of runs: it maps no array")
+        raise ValueError(_nothing_mapped(params, axes))
     return Spread(**whole, columns=_arranged(groups), shape=sum((g[0] for g in groups), ()))
+
+
+def _nothing_mapped(params: PyTree, axes: Axes) -> str:
+    if axes.params is None:
+        return "axes must say what has a leading axis of runs: it maps no array"
+    kinds = "; ".join(sorted(set(map(described, jax.tree.leaves(params))))) or "nothing"
+    return (
+        f"params must be starts, arrays with a leading axis of runs, got {in_a_line(kinds)}; for "
+        "runs that differ in something else say so by axes"
+    )
 
 
 def _arranged(
@@ -147,14 +157,14 @@ def _split(
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"axes.{name} must be 0, None or a pytree of them that is a prefix of {name}: got "
-            f"{axes!r} where {name} is {treedef}"
+            f"{shown(axes)} where {name} is {treedef}"
         ) from error
     leaves, columns = [], {}
     places = jax.tree_util.tree_leaves_with_path(tree)
     for (path, leaf), axis in zip(places, mapped, strict=True):
         place = jax.tree_util.keystr(path)
-        if axis is not None and (isinstance(axis, bool) or axis != 0):
-            raise ValueError(f"axes.{name}{place} must be 0 or None, got {axis!r}")
+        if axis is not None and (isinstance(axis, bool) or np.ndim(axis) or axis != 0):
+            raise ValueError(f"axes.{name}{place} must be 0 or None, got {shown(axis)}")
         shared = axis is None or (name == "rule" and not np.ndim(leaf))
         if shared or traced_or_static(leaf) == "static":
             leaves.append(leaf)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgd.canonical import is_quantity
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.tree import PyTree, leaf_kind, per_leaf
 
 
@@ -93,7 +93,7 @@ def spread(name: str, prefix: Any, params: PyTree, x: PyTree, *, missing: float 
 
 def _one(name: str, value: Any, leaf: Any) -> Any:
     if not is_quantity(value):
-        raise TypeError(f"{name} must be a real number or an array of them, got {value!r}")
+        raise TypeError(f"{name} must be a real number or an array of them, got {shown(value)}")
     if jnp.iscomplexobj(leaf):
         raise TypeError(f"{name}: complex params have no order and cannot be bounded")
     shape = np.shape(leaf)
@@ -108,6 +108,6 @@ def _one(name: str, value: Any, leaf: Any) -> Any:
     if isinstance(value, jax.core.Tracer):
         return value.astype(leaf.dtype)
     if np.any(np.isnan(np.asarray(value, np.float64))):
-        raise ValueError(f"{name} must not be NaN, got {value!r}")
+        raise ValueError(f"{name} must not be NaN, got {shown(value)}")
     with np.errstate(over="ignore"):  # beyond the leaf's floats a side is open
         return np.asarray(value).astype(leaf.dtype)

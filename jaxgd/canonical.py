@@ -11,7 +11,7 @@ from jax import dtypes
 from jax import numpy as jnp
 
 from jaxgd.pytree import Function, Number, is_pytree, is_pytree_class
-from jaxgd.refusal import described, untraceable
+from jaxgd.refusal import described, in_a_line, shown, untraceable
 
 
 def is_number(value: Any) -> bool:
@@ -62,7 +62,7 @@ def canonical(node: Any, name: str) -> Any:
         if not field.metadata.get("static"):
             changes[field.name] = _canonical_field(field, value, f"{name}.{field.name}")
         elif isinstance(field.default, bool) and not isinstance(value, bool):
-            raise TypeError(f"{name}.{field.name} must be True or False, got {value!r}")
+            raise TypeError(f"{name}.{field.name} must be True or False, got {shown(value)}")
     made = dataclasses.replace(node, **changes)
     check = getattr(made, "check", None)
     if check is not None:
@@ -84,7 +84,7 @@ def _canonical_rate(value: Any, accepts: Number, path: str) -> Any:
     """A number or a schedule; or, where a list is accepted, a list of both."""
     if accepts.rank:
         if not isinstance(value, list | tuple):
-            raise TypeError(f"{path} must be a list of schedules and numbers, got {value!r}")
+            raise TypeError(f"{path} must be a list of schedules and numbers, got {shown(value)}")
         one = dataclasses.replace(accepts, rank=0)
         return tuple(_canonical_rate(v, one, f"{path}[{i}]") for i, v in enumerate(value))
     if callable(value) and not isinstance(value, type):
@@ -141,7 +141,7 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
         hint = f": write {value.__name__}(...)" if schedule and is_pytree_class(value) else ""
         raise TypeError(f"{path} must be {expected}, got the class {value.__name__}{hint}")
     if not is_quantity(value):
-        raise TypeError(f"{path} must be {expected}, got {value!r}")
+        raise TypeError(f"{path} must be {expected}, got {shown(value)}")
     if np.ndim(value) != accepts.rank:
         hint = "; for several values gd.sweep over a gd.grid, or gd.minimize_many"
         raise ValueError(
@@ -153,13 +153,15 @@ def canonical_number(value: Any, accepts: Number, path: str, *, schedule: bool =
         return jax.lax.convert_element_type(value, dtype)
     array = np.asarray(value)
     if not all(map(accepts.admits, entries := _entries(array))):
-        raise ValueError(f"{path} must be {expected}, got {value}")
+        raise ValueError(f"{path} must be {expected}, got {in_a_line(str(value))}")
     if accepts.whole and any(abs(entry) > np.iinfo(np.int32).max for entry in entries):
-        raise ValueError(f"{path} must be below 2**31, got {value}")
+        raise ValueError(f"{path} must be below 2**31, got {in_a_line(str(value))}")
     with np.errstate(over="ignore"):
         cast = array.astype(dtype)
     if np.any(np.isinf(cast) & np.isfinite(array)):
-        raise ValueError(f"{path} must be a {dtype}, got {value}, which is too large for it")
+        raise ValueError(
+            f"{path} must be a {dtype}, got {in_a_line(str(value))}, which is too large for it"
+        )
     return cast
 
 
@@ -182,10 +184,10 @@ def as_count(value: Any, name: str, *, at_least: int) -> int:
     expected = f"{name} must be a whole number >= {at_least}"
     traced = isinstance(value, jax.core.Tracer)
     if traced or not is_quantity(value) or np.ndim(value):
-        raise TypeError(f"{expected}{' and not traced' * traced}, got {value!r}")
+        raise TypeError(f"{expected}{' and not traced' * traced}, got {shown(value)}")
     (entry,) = _entries(np.asarray(value))
     if not (math.isfinite(entry) and entry.is_integer() and entry >= at_least):
-        raise ValueError(f"{expected}, got {value!r}")
+        raise ValueError(f"{expected}, got {shown(value)}")
     if entry >= 2**31:
-        raise ValueError(f"{name} must be below 2**31, got {value!r}")
+        raise ValueError(f"{name} must be below 2**31, got {shown(value)}")
     return int(value)

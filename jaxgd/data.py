@@ -11,7 +11,7 @@ import numpy as np
 from jaxgd.canonical import as_count, is_number
 from jaxgd.feed import Feed, Plan
 from jaxgd.loss import checked_key
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.shuffle import MOST, order_from
 from jaxgd.tree import PyTree, is_key, strong
 
@@ -76,7 +76,7 @@ class Batches:
     def __post_init__(self) -> None:
         for name in ("shuffle", "drop_last", "shared"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be True or False, got {shown(getattr(self, name))}")
         if self.key is not None:
             checked_key(self.key)
         if self.is_source:
@@ -85,6 +85,8 @@ class Batches:
         _check_arrays(self.arrays)
         if self.batch_size is None:
             return
+        if self.is_on_disk:
+            _refuse_keys(self.arrays)
         size, count = as_count(self.batch_size, "batch_size", at_least=1), self.examples
         if size > count:
             raise ValueError(
@@ -105,6 +107,12 @@ class Batches:
         return f"Batches({self.examples} examples, {self.batch_size} at each step, {steps})"
 
     def _check_source(self) -> None:
+        if hasattr(self.arrays, "allow_pickle") or isinstance(self.arrays, set | frozenset):
+            raise TypeError(
+                f"arrays must be a pytree of arrays or a source of batches, got a "
+                f"{type(self.arrays).__name__}, which gives neither: for numpy.load of an npz file "
+                "write dict(...) around it"
+            )
         told = f"{{}} is for arrays: {described(self.arrays)} makes batches by itself"
         for name in ("batch_size", "key"):
             if getattr(self, name) is not None:
@@ -171,7 +179,11 @@ class Batches:
             raise ValueError("indices are those of batches: give arrays and a batch_size")
         feed = Feed(None, self.order, None)
         if run is not None and not self.shared:
+            if not isinstance(run, jax.core.Tracer):
+                run = as_count(run, "run", at_least=0)
             feed = feed.of_run(jnp.atleast_1d(jnp.asarray(run, jnp.int32)))
+        if not isinstance(step, jax.core.Tracer):
+            step = as_count(step, "step", at_least=0)
         if any(isinstance(given, jax.core.Tracer) for given in (step, feed.order)):
             return self.plan.indices(feed.order, jnp.asarray(step, jnp.int32))
         words = None if feed.order is None else np.asarray(feed.order)
@@ -224,12 +236,22 @@ def steps_of(max_steps: Any, epochs: Any, data: Batches | None, *, default: int)
         return as_count(max_steps, "max_steps", at_least=0)
     if not isinstance(data, Batches):
         raise ValueError("epochs are passes over data: give data=gd.Batches(…), or max_steps")
-    if max_steps != default:
-        raise ValueError(f"give epochs or max_steps, got both: {epochs!r} and {max_steps!r}")
+    if as_count(max_steps, "max_steps", at_least=0) != default:
+        raise ValueError(f"give epochs or max_steps, got both: {shown(epochs)} and {max_steps!r}")
     steps = as_count(epochs, "epochs", at_least=0) * data.steps_per_epoch
     if steps >= 2**31:
         raise ValueError(f"epochs must be fewer: {epochs} of them are {steps} steps")
     return steps
+
+
+def _refuse_keys(arrays: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if is_key(leaf):
+            raise TypeError(
+                f"arrays{jax.tree_util.keystr(path)} holds random keys, which are not read beside "
+                "a memory map: give jax.random.key_data of them, and wrap a batch of that in the "
+                "loss by jax.random.wrap_key_data"
+            )
 
 
 def _check_arrays(arrays: PyTree) -> None:
@@ -241,11 +263,12 @@ def _check_arrays(arrays: PyTree) -> None:
     lengths = {}
     for path, leaf in places:
         name = "arrays" + jax.tree_util.keystr(path)
-        numeric = hasattr(leaf, "shape") and (is_number(leaf) or is_key(leaf))
+        is_array = isinstance(leaf, jax.Array) or hasattr(leaf, "__array__")
+        numeric = is_array and hasattr(leaf, "shape") and (is_number(leaf) or is_key(leaf))
         if not numeric:
+            given = described(leaf) if is_array else shown(leaf)
             raise TypeError(
-                f"{name} must be an array of numbers, got {described(leaf)}; of a list make one by "
-                "np.asarray"
+                f"{name} must be an array of numbers, got {given}; of a list make one by np.asarray"
             )
         if not leaf.shape:
             raise ValueError(f"{name} must have examples along its first axis, got a scalar")

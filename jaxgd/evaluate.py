@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
-from jaxgd.canonical import as_count
-from jaxgd.refusal import described
-from jaxgd.tree import PyTree
+from jaxgd.canonical import as_count, is_number
+from jaxgd.refusal import described, shown, untraceable
+from jaxgd.tree import PyTree, is_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class EarlyStop:
         if not isinstance(self.metric, str):
             raise TypeError(f"metric must be the name of a metric, got {described(self.metric)}")
         if not isinstance(self.rises, bool):
-            raise TypeError(f"rises must be True or False, got {self.rises!r}")
+            raise TypeError(f"rises must be True or False, got {shown(self.rises)}")
         patience = as_count(self.patience, "patience", at_least=1)
         return dataclasses.replace(self, patience=patience)
 
@@ -94,6 +95,10 @@ class Evaluate:
             raise TypeError(f"fn must be a function of the params, got {described(self.fn)}")
         if not isinstance(self.stop, EarlyStop | None):
             raise TypeError(f"stop must be a gd.EarlyStop or None, got {described(self.stop)}")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.data):
+            if not is_number(leaf) and not is_key(leaf):
+                place = "data" + jax.tree_util.keystr(path)
+                raise TypeError(f"{place} must be an array of numbers, got {described(leaf)}")
         stop = None if self.stop is None else self.stop.checked()
         every = as_count(self.every, "every", at_least=1)
         return dataclasses.replace(self, every=every, stop=stop)
@@ -104,10 +109,22 @@ class Evaluate:
 
     def called(self, params: PyTree, data: PyTree) -> Any:
         """The metrics of the params."""
-        values = self.fn(params) if self.data is None else self.fn(params, data)
+        given = (params,) if self.data is None else (params, data)
+        try:
+            values = self.fn(*given)
+        except Exception as error:
+            told = untraceable(error, "fn")
+            inside = error.__traceback__ is None or error.__traceback__.tb_next is not None
+            if told is None and isinstance(error, TypeError) and not inside:
+                told = f"fn is called as fn({', '.join(('params', 'data')[: len(given)])}): {error}"
+            if told is None:
+                raise
+            raise TypeError(told) from error
         if not isinstance(values, dict) or not values:
             raise TypeError(f"fn must return metrics by name, a dict, got {described(values)}")
         for name, value in values.items():
-            if np.shape(value) or not isinstance(name, str):
-                raise TypeError(f"fn must return scalars by name, got {described(value)} of {name}")
+            if not is_number(value) or np.shape(value) or not isinstance(name, str):
+                raise TypeError(
+                    f"fn must return scalars by name, got {described(value)} of {shown(name)}"
+                )
         return values

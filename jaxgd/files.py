@@ -7,6 +7,7 @@ is strictly valid, with anything.
 import contextlib
 import dataclasses
 import datetime
+import errno
 import json
 import math
 import os
@@ -28,22 +29,37 @@ from jaxgd.runs import Runs, Scale
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, is_key
 
+NAMES = ("result", "runs", "tune", "compare")
+"""Of the files of outcomes."""
 MOST_NUMBERS_IN_JSON = 1000
 MOST_MINIMA_IN_JSON = 100
 
 
 def prepare(directory: Path) -> None:
-    """Make the directory, and an OSError now rather than after a long run if it cannot be used."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with _replacing(directory / "result.npz", discard=True) as file:
-        file.write(b" ")
+    """Raise an OSError now, rather than after a long run, if files cannot be written there.
+
+    The directory is made for that, and removed if it was not there: who refuses to run for another
+    reason leaves nothing behind.
+    """
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _replacing(directory / "result.npz", discard=True) as file:
+            file.write(b" ")
+    finally:
+        for place in missing:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+    for path in (directory / f"{name}{end}" for name in NAMES for end in (".npz", ".json")):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def write(directory: Path, outcome: Result | Runs, about: dict[str, Any]) -> list[Path]:
     """Write an npz and a JSON file, each whole or not at all.
 
     Args:
-      directory: it must exist.
+      directory: it is made if need be.
       outcome: of one run, which makes `result.npz` and `result.json`, or of many, which makes
         `runs.npz`, the columns of `Runs.to_dict`, and `runs.json`.
       about: what else the JSON says, in the order given: JSON values, complex numbers, arrays,
@@ -83,11 +99,16 @@ def _replacing(path: Path, *, discard: bool = False) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` at the end, so that no reader meets half of it."""
     # Not tempfile: its files are for their owner's eyes only, and would stay so under the new name.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with unfinished.open("wb") as file:
             yield file
         if not discard:
             unfinished.replace(path)
+    except OSError as error:
+        if error.filename == str(unfinished):
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxgd.pytree import Same
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.rules import canonical_rule, is_foreign
 from jaxgd.tree import PyTree, traced_or_static
 
@@ -81,14 +81,20 @@ def grid(make: Callable[..., Any], **numbers: Any) -> Grid:
     """
     if not callable(make):
         raise TypeError(
-            f"grid must be given a rule's class, or a function that makes a rule, got {make!r}"
+            f"grid must be given a rule's class, or a function that makes a rule, got {shown(make)}"
         )
     lists = {name: values for name, values in numbers.items() if _is_list(values)}
     if not lists:
-        raise ValueError("grid must be given a list of values for one number at least")
+        told = ", ".join(f"{name} is {described(value)}" for name, value in numbers.items())
+        raise ValueError(
+            "grid must be given a list of values for one number at least"
+            + (f", and {told}" if told else "")
+        )
     for name, values in lists.items():
         if not len(values):
             raise ValueError(f"grid: {name} is empty")
+    if (count := math.prod(map(len, lists.values()))) >= 2**31:
+        raise ValueError(f"a grid has fewer than 2**31 rules, and {', '.join(lists)} make {count}")
     rules = []
     for values in itertools.product(*lists.values()):
         rules.append(canonical_rule(make(**{**numbers, **dict(zip(lists, values, strict=True))})))

@@ -14,7 +14,7 @@ from jaxgd.canonical import canonical_float
 from jaxgd.problem import Inputs, Problem
 from jaxgd.pytree import pytree
 from jaxgd.record import Record, Row
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.rules import extras, keeps_nonfinite
 from jaxgd.stop import Stop, Tally
 from jaxgd.tree import PyTree
@@ -158,7 +158,7 @@ def largest_move(before: PyTree, after: PyTree) -> jax.Array:
 def checked_keep(keep: str | None, *, stochastic: bool) -> str:
     """Which iterate to return: "best" or "last"; None means best where losses can be compared."""
     if not isinstance(keep, str | None) or keep not in ("best", "last", None):
-        raise ValueError(f'keep must be "best", "last" or None, got {keep!r}')
+        raise ValueError(f'keep must be "best", "last" or None, got {shown(keep)}')
     if stochastic and keep == "best":
         raise ValueError(
             'keep="best" compares losses, and those of a stochastic loss differ by chance: '

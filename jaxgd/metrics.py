@@ -12,6 +12,7 @@ from jaxgd.evaluate import Evaluate
 from jaxgd.problem import Problem
 from jaxgd.programs import key_of, kinds_of, shelf_of
 from jaxgd.pytree import pytree
+from jaxgd.refusal import shown
 from jaxgd.tree import PyTree, strong
 
 
@@ -61,7 +62,9 @@ def meter_for(
         shelf.put(key, made)
     compiled, names = made
     if evaluate.stop is not None and evaluate.stop.metric not in names:
-        raise ValueError(f"metric must be one of {sorted(names)}, got {evaluate.stop.metric!r}")
+        raise ValueError(
+            f"metric must be one of {sorted(names)}, got {shown(evaluate.stop.metric)}"
+        )
     return Meter(evaluate, data, held, compiled)
 
 

@@ -22,7 +22,7 @@ from jaxgd.metrics import Readings, meter_for
 from jaxgd.packing import packing_of
 from jaxgd.problem import Inputs, Problem, pose
 from jaxgd.record import Record, checked_record
-from jaxgd.refusal import refuse_tracers
+from jaxgd.refusal import refuse_tracers, shown
 from jaxgd.result import Result
 from jaxgd.rules import canonical_rule, learning_rate_of, name_of, treats_entries_alike
 from jaxgd.run import Run, Watch
@@ -212,7 +212,9 @@ def checked_engine(engine: Any) -> Engine | None:
     if engine is None:
         return None
     if not isinstance(engine, Cpu | Plain):
-        raise TypeError(f"engine must be one of gd.engines, as gd.engines.Plain(), got {engine!r}")
+        raise TypeError(
+            f"engine must be one of gd.engines, as gd.engines.Plain(), got {shown(engine)}"
+        )
     return engine.checked()
 
 
@@ -220,12 +222,12 @@ def check_host_options(callback: Any, time_limit: Any, **switches: Any) -> None:
     """Check what is looked at between calls; the switches are True or False."""
     for name, value in switches.items():
         if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
+            raise TypeError(f"{name} must be True or False, got {shown(value)}")
     if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be a function of the result so far, got {callback!r}")
+        raise TypeError(f"callback must be a function of the result so far, got {shown(callback)}")
     if time_limit is None:
         return
     if not is_quantity(time_limit) or np.ndim(time_limit):
-        raise TypeError(f"time_limit must be a number of seconds > 0, got {time_limit!r}")
+        raise TypeError(f"time_limit must be a number of seconds > 0, got {shown(time_limit)}")
     if not time_limit > 0:
-        raise ValueError(f"time_limit must be a number of seconds > 0, got {time_limit!r}")
+        raise ValueError(f"time_limit must be a number of seconds > 0, got {shown(time_limit)}")

@@ -14,7 +14,7 @@ from jaxgd.feed import Feed, Plan
 from jaxgd.loss import called, checked_key, hoisted, scalar, with_aux
 from jaxgd.packing import Packing
 from jaxgd.pytree import pytree
-from jaxgd.refusal import described, refuse_tracers
+from jaxgd.refusal import described, in_a_line, refuse_tracers
 from jaxgd.tree import (
     NO_LEAVES,
     Layout,
@@ -213,7 +213,7 @@ def pose(
         kinds = "; ".join(sorted(set(map(described, jax.tree.leaves(params)))))
         raise ValueError(
             "params has no leaf to optimise: expected a pytree with float arrays or Python "
-            f"floats, got {kinds or 'no leaf at all'}"
+            f"floats, got {in_a_line(kinds) or 'no leaf at all'}"
         )
     x = layout.moving_tree(map(strong, moving))
     _, held_args, args_layout = divide(args, lambda leaf: _kind_of_arg(leaf, args))

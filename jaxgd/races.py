@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from jaxgd.canonical import as_count, is_quantity
+from jaxgd.refusal import shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Halving:
     def checked(self) -> "Halving":
         """The same with checked fields, or an error that names one."""
         if not is_quantity(self.keep) or np.ndim(self.keep) or not 0 < self.keep < 1:
-            raise ValueError(f"prune.keep must be a share between 0 and 1, got {self.keep!r}")
+            raise ValueError(f"prune.keep must be a share between 0 and 1, got {shown(self.keep)}")
         return Halving(float(self.keep), as_count(self.every, "prune.every", at_least=1))
 
 

@@ -11,6 +11,7 @@ from jax import lax
 from jaxgd.canonical import as_count
 from jaxgd.evaluate import Evaluate
 from jaxgd.pytree import pytree
+from jaxgd.refusal import shown
 from jaxgd.tree import PyTree
 
 
@@ -43,10 +44,12 @@ class Record:
         """The same with checked fields; raises a TypeError or ValueError that names the field."""
         for name in ("loss", "grad_norm", "params", "aux"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"record.{name} must be True or False, got {getattr(self, name)!r}")
+                raise TypeError(
+                    f"record.{name} must be True or False, got {shown(getattr(self, name))}"
+                )
         every, evaluate = as_count(self.every, "record.every", at_least=1), self.evaluate
         if not isinstance(evaluate, Evaluate | None):
-            raise TypeError(f"record.evaluate must be a gd.Evaluate, got {evaluate!r}")
+            raise TypeError(f"record.evaluate must be a gd.Evaluate, got {shown(evaluate)}")
         evaluate = None if evaluate is None else evaluate.checked()
         return dataclasses.replace(self, every=every, evaluate=evaluate)
 
@@ -64,7 +67,7 @@ def checked_record(record: Any, *, has_aux: bool) -> Record:
     if record is None:
         return NOTHING
     if not isinstance(record, Record):
-        raise TypeError(f"record must be a gd.Record or None, got {record!r}")
+        raise TypeError(f"record must be a gd.Record or None, got {shown(record)}")
     if record.aux and not has_aux:
         raise ValueError("record.aux is what a loss with has_aux=True returns: give has_aux=True")
     return record.checked()

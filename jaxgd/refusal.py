@@ -73,7 +73,11 @@ def refuse_tracers(what: str, tree: Any) -> None:
 
     The error names the place in the tree, if that is a dictionary of arguments.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
+    try:
+        leaves = jax.tree.leaves(tree)
+    except (ValueError, SystemError, RecursionError) as error:
+        raise ValueError(_no_tree(tree)) from error
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         if isinstance(tree, dict):
             paths = jax.tree_util.tree_leaves_with_path(tree)
             path = next(path for path, leaf in paths if isinstance(leaf, jax.core.Tracer))
@@ -81,10 +85,40 @@ def refuse_tracers(what: str, tree: Any) -> None:
         raise ValueError(f"{what} {USE_DESCEND}")
 
 
+def _no_tree(given: Any) -> str:
+    """What to say of arguments one of which JAX cannot take apart."""
+    for name, value in given.items() if isinstance(given, dict) else ():
+        try:
+            jax.tree.leaves(value)
+        except (ValueError, SystemError, RecursionError):
+            return (
+                f"{name} must be a pytree, got {described(value)} that JAX cannot take apart: the "
+                "keys of a dict must have an order, and nothing may hold itself"
+            )
+    return "what was given must be pytrees"
+
+
 USE_DESCEND = (
     "holds traced values: this is a host function, which cannot run inside jit, vmap or grad; use "
     "gd.descend there, which can"
 )
+
+
+MOST_SHOWN = 500
+"""Characters of a value in an error message."""
+
+
+def in_a_line(text: str) -> str:
+    """What a value prints, as one line that is not too long."""
+    line = " ".join(text.split()) if "\n" in text else text
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]}…"
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, for error messages; an array in words."""
+    if getattr(value, "dtype", None) is not None and np.ndim(value):
+        return described(value)
+    return in_a_line(repr(value))
 
 
 def described(value: Any) -> str:
@@ -96,4 +130,4 @@ def described(value: Any) -> str:
     if getattr(value, "dtype", None) is not None and not isinstance(value, np.generic):
         return f"an array of {value.dtype} and shape {np.shape(value)}"
     is_short = value is None or isinstance(value, str | bool | int | float | complex | np.generic)
-    return repr(value) if is_short else type(value).__name__
+    return in_a_line(repr(value)) if is_short else type(value).__name__

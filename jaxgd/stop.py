@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgd.canonical import canonical, canonical_float
 from jaxgd.pytree import number, pytree
+from jaxgd.refusal import shown
 from jaxgd.status import Status
 
 
@@ -119,7 +120,7 @@ def checked_stop(stop: Stop | None, *, stochastic: bool) -> Stop:
     if stop is None:
         return _NO_STOP
     if not isinstance(stop, Stop):
-        raise TypeError(f"stop must be a gd.Stop, got {stop!r}")
+        raise TypeError(f"stop must be a gd.Stop, got {shown(stop)}")
     if stochastic:
         for name in ("ftol", "frtol"):
             if getattr(stop, name) is not None:

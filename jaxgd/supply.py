@@ -14,11 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgd.canonical import is_number
 from jaxgd.data import Batches
 from jaxgd.feed import Feed, Plan
 from jaxgd.programs import option
 from jaxgd.refusal import described
-from jaxgd.tree import PyTree, strong
+from jaxgd.tree import PyTree, is_key, strong
 
 WINDOW_BYTES = 2**24
 """Of the batches that are read together, if they are not larger each."""
@@ -189,6 +190,25 @@ def _release(leaf: Any) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def _begun(source: Any) -> Iterator[Any]:
+    """The iterator of an epoch."""
+    made = source() if callable(source) else source
+    if not hasattr(made, "__iter__"):
+        raise TypeError(
+            f"arrays, a function, must return an iterator of batches, got {described(made)}"
+        )
+    return iter(made)
+
+
+def _copied(leaf: Any) -> Any:
+    array = None if is_key(leaf) else strong(np.array(leaf))
+    if array is None or not is_number(array):
+        raise TypeError(
+            f"batches of data must hold arrays of numbers, got {described(leaf)} in one"
+        )
+    return array
+
+
 def _from_source(source: Any, first: int) -> Iterator[PyTree]:
     """The batches of a source from a step on, epoch after epoch, all of one form.
 
@@ -196,15 +216,17 @@ def _from_source(source: Any, first: int) -> Iterator[PyTree]:
     """
     form, count, skipped = None, 0, 0 if hasattr(source, "__next__") else first
     while True:
-        batches = iter(source() if callable(source) else source)
+        batches = _begun(source)
         before = count
         for batch in batches:
             count += 1
             if count <= skipped:
                 continue
             # Copies: a source may fill the same arrays again.
-            arrays = jax.tree.map(lambda leaf: strong(np.array(leaf)), batch)
+            arrays = jax.tree.map(_copied, batch)
             kinds = [f"{a.dtype} {a.shape}" for a in jax.tree.leaves(arrays)]
+            if not kinds:
+                raise TypeError(f"batches of data must hold arrays, got {described(batch)}")
             its_form = jax.tree.structure(arrays), kinds
             form = form or its_form
             if its_form != form:

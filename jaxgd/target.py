@@ -1,5 +1,6 @@
 """What the words of a command stand for: a loss with its start, and an update rule."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import inspect
@@ -73,14 +74,14 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
     if not path.is_file():
         raise ValueError(f"{location} is a directory" if path.is_dir() else f"no file {location}")
     module = _run_file(path)
-    if not hasattr(module, name):
+    if not _has(module, name, path):
         theirs = [key for key, value in vars(module).items() if _is_own_function(value, module)]
         there = f"its functions are {', '.join(theirs)}" if theirs else "it defines no function"
         raise ValueError(f"{path.name} has no {name!r}: {there}")
     loss, key = getattr(module, name), jax.random.key(seed)
     # The start has the key itself, the steps those that are folded from another.
     of_loss = jax.random.fold_in(key, 1) if _takes_key(loss) else None
-    bounds = getattr(module, "bounds", None)
+    bounds = module.bounds if _has(module, "bounds", path) else None
     return Target(loss, _start(module, path, key), path, of_loss, bounds, bounds)
 
 
@@ -137,10 +138,20 @@ def _run_file(path: Path) -> ModuleType:
         sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+    except BaseException as error:
+        sys.modules.pop(name, None)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise ValueError(blame(error, path)) from error
     return module
+
+
+def _has(module: ModuleType, name: str, path: Path) -> bool:
+    """Whether a module has an attribute; what its own `__getattr__` raises is the file's error."""
+    try:
+        return hasattr(module, name)
+    except Exception as error:
+        raise ValueError(blame(error, path)) from error
 
 
 def _takes_key(loss: Any) -> bool:
@@ -151,7 +162,7 @@ def _takes_key(loss: Any) -> bool:
 
 
 def _start(module: ModuleType, path: Path, key: jax.Array) -> PyTree:
-    if not hasattr(module, "params"):
+    if not _has(module, "params", path):
         raise ValueError(
             f"{path.name} has no params: define the start, params = ..., or a function of a JAX "
             "key, def params(key): ..."
@@ -162,7 +173,9 @@ def _start(module: ModuleType, path: Path, key: jax.Array) -> PyTree:
         return start
     try:
         return start(key)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise ValueError(f"params(key) of {blame(error, path)}") from error
 
 
@@ -172,8 +185,10 @@ def blame(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         lines.append(error.lineno)
     place = f"{path.name}, line {lines[-1]}" if lines else path.name
-    said = first_paragraph(error.msg if isinstance(error, SyntaxError) else str(error))
-    return f"{place}: {type(error).__name__}" + (f": {said}" if said else "")
+    with contextlib.suppress(Exception):  # its __str__ is the user's too
+        said = first_paragraph(error.msg if isinstance(error, SyntaxError) else str(error))
+        return f"{place}: {type(error).__name__}" + (f": {said}" if said else "")
+    return f"{place}: {type(error).__name__}"
 
 
 def is_by(error: BaseException, path: Path) -> bool:

@@ -12,6 +12,7 @@ from jax import dtypes, lax
 
 from jaxgd.canonical import is_number
 from jaxgd.pytree import Same
+from jaxgd.refusal import shown
 
 PyTree = Any
 
@@ -270,7 +271,7 @@ def leaf_kind(leaf: Any, params: PyTree) -> str:
     if isinstance(leaf, float | complex):
         return "moving"
     if not hasattr(leaf, "dtype") or leaf.dtype in (np.longdouble, np.clongdouble):
-        raise TypeError(f"params{path_of(params, leaf)} must be a float, got {leaf!r}")
+        raise TypeError(f"params{path_of(params, leaf)} must be a float, got {shown(leaf)}")
     return "moving" if jnp.issubdtype(leaf.dtype, np.inexact) else traced_or_static(leaf)
 
 

@@ -42,7 +42,9 @@ def refusing(file: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a file of the user's may raise anything
         if file is not None and is_by(error, file):
             raise Refused(blame(error, file)) from error
         if isinstance(error, OSError) and error.strerror:
@@ -109,12 +111,20 @@ class OneLineErrors(click.Group):
 
 
 def _in_words(error: click.ClickException) -> str:
-    if not isinstance(error, click.UsageError):
-        return f"jaxgd: {error.format_message()}"
-    # The bare `jaxgd` is an error of this kind too, whose message is the whole help.
     said = error.format_message()
-    if "\n" in said:
+    if not isinstance(error, click.UsageError):
+        return f"jaxgd: {_in_a_line(said)}"
+    # The bare `jaxgd` is an error of this kind too, whose message is the whole help.
+    if error.ctx is not None and said == error.ctx.get_help():
         return said
     said += "" if said.endswith((".", "?")) else "."
     command = error.ctx.command_path if error.ctx else "jaxgd"
-    return f'jaxgd: {said} Try "{command} --help".'
+    return f'jaxgd: {_in_a_line(said)} Try "{command} --help".'
+
+
+def _in_a_line(said: str) -> str:
+    """A message with its control characters, such as those in the name of a file, written out."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in said
+    )

@@ -60,6 +60,18 @@ class Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         self.fail(f"{value!r} is not a number", param, ctx)
 
 
+class Directory(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """The path of a directory; an empty word, which a shell makes of a variable, is none."""
+
+    name = "directory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Read the word."""
+        if not value or "\0" in str(value):
+            self.fail(f"{value!r} is no path of a directory", param, ctx)
+        return Path(value)
+
+
 def run_options() -> Iterator[Option]:
     """All options of `jaxgd run`, in the order of the help."""
     heading = "The rule and its rate"
@@ -140,7 +152,7 @@ def _outcome_options(heading: str, files: str, *more: Option) -> Iterator[Option
     text = "Keep compiled programs on disk, where the next run finds them."
     yield Option(["--cache/--no-cache"], heading, text, default=True, show_default=True)
     text = f"Write {files} there; made if need be."
-    yield Option(["--out"], heading, text, type=click.Path(path_type=Path), metavar="DIR")
+    yield Option(["--out"], heading, text, type=Directory(), metavar="DIR")
     text = "Draw pictures there too, as PNG and SVG; needs Matplotlib."
     yield Option(["--plot"], heading, text, is_flag=True)
 

@@ -6,6 +6,7 @@ import click
 
 from jaxgd.cli.errors import refusing
 from jaxgd.cli.given import need_pictures
+from jaxgd.cli.options import Directory
 from jaxgd.cli.screen import say
 from jaxgd.files import write_bytes
 from jaxgd.report import outcomes_in
@@ -13,7 +14,7 @@ from jaxgd.report import report as report_on
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=Directory())
 def report(directory: Path) -> int:
     """Write a page about results, DIR/report.html.
 

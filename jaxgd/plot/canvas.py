@@ -144,7 +144,7 @@ def is_wide(values: Any) -> bool:
     positive = values[values > 0]
     if not len(positive) or np.any(values < 0):
         return False
-    return bool(np.max(positive) >= 100 * np.min(positive))
+    return bool(np.max(positive) / 100 >= np.min(positive))
 
 
 def legend(ax: Axes, place: str = "best", scale: float = 1.0) -> None:

@@ -44,7 +44,8 @@ def blaming(path: Path) -> Iterator[None]:
       ValueError: the file is truncated, or not what the command line writes.
     """
     try:
-        yield
+        with np.errstate(all="ignore"):  # what is odd in the numbers is seen in them
+            yield
     except Exception as error:  # the file is of anybody's making, and so are the errors
         if isinstance(error, OSError) and error.filename:
             raise
@@ -82,13 +83,24 @@ def facts_of(path: Path) -> dict[str, Any]:
       OSError, ValueError: as `read`.
     """
     with blaming(path):
+        _refuse_devices(path)
         facts = json.loads(path.read_bytes())
         if not isinstance(facts, dict):
             raise ValueError("there is no object in it")
         return facts
 
 
+def _refuse_devices(path: Path) -> None:
+    """Refuse what might never end, such as a pipe."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("it is no regular file")
+
+
 def _arrays(path: Path) -> dict[str, Array]:
+    _refuse_devices(path)
+    with path.open("rb") as file:
+        if file.peek(2)[:2] not in (b"", b"PK", b"\x93N"):
+            raise ValueError("it is no npz archive")  # NumPy would advise to load a pickle
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         if isinstance(stored, np.ndarray):
             raise ValueError("there is one array in it, not several by name")

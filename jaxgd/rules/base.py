@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxgd.canonical import canonical, canonical_float, is_quantity
 from jaxgd.pytree import is_pytree, pytree
+from jaxgd.refusal import shown
 from jaxgd.schedules import rate_at
 from jaxgd.tree import PyTree, arithmetic_dtype, real_dtype
 
@@ -91,7 +92,7 @@ def canonical_rule(rule: Any) -> Any:
     if not is_rule(rule):
         raise TypeError(
             "rule must be an update rule, an object with init and update such as gd.Adam(1e-3), "
-            f"got {rule!r}"
+            f"got {shown(rule)}"
         )
     if is_transform(rule):
         raise TypeError(

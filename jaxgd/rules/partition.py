@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import pytree, static
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.rules.base import check_wrapped, forwarded
 from jaxgd.tree import PyTree, per_leaf
 
@@ -124,7 +124,7 @@ class Partition:
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"partition: labels must be a pytree that is a prefix of the params, got "
-                f"{prefix!r} where params is {jax.tree.structure(tree)}"
+                f"{shown(prefix)} where params is {jax.tree.structure(tree)}"
             ) from error
 
 
@@ -211,12 +211,12 @@ def partition(rules: Mapping[str, Any], labels: Any = None) -> Partition:
         raise TypeError(f"partition takes a dict of labels and rules, got {described(rules)}")
     for name, rule in rules.items():
         if not isinstance(name, str):
-            raise TypeError(f"partition: labels must be strings, got {name!r}")
+            raise TypeError(f"partition: labels must be strings, got {shown(name)}")
         check_wrapped(rule, "partition")
     if labels is None or (callable(labels) and jax.tree_util.all_leaves([labels])):
         return Partition(tuple(rules.values()), labels, tuple(rules))
     leaves, treedef = jax.tree.flatten(labels, is_leaf=lambda leaf: leaf is None)
     for leaf in leaves:
         if not isinstance(leaf, str | None):
-            raise TypeError(f"partition: labels must be strings, got {leaf!r}")
+            raise TypeError(f"partition: labels must be strings, got {shown(leaf)}")
     return Partition(tuple(rules.values()), Labels(treedef, tuple(leaves)), tuple(rules))

@@ -13,7 +13,7 @@ from jaxgd.data import Batches, steps_of
 from jaxgd.grid import Grid, product
 from jaxgd.many import sweep
 from jaxgd.record import Record
-from jaxgd.refusal import described
+from jaxgd.refusal import described, shown
 from jaxgd.runs import Runs
 from jaxgd.status import Status
 from jaxgd.stop import Stop
@@ -130,7 +130,7 @@ def _check(rules: Any, axes: Any, target: Any, tolerance: Any) -> None:
         )
     for name, rule in rules.items():
         if not isinstance(name, str):
-            raise TypeError(f"the names of rules must be strings, got {name!r}")
+            raise TypeError(f"the names of rules must be strings, got {shown(name)}")
         if isinstance(rule, Grid):
             raise TypeError(f"rules[{name!r}] must be one update rule, got a Grid: use gd.sweep")
         try:
