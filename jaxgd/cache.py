@@ -26,7 +26,8 @@ def cache_programs(directory: str | os.PathLike[str] | None = None) -> pathlib.P
       The directory, which is made when it is first written to.
 
     Raises:
-      TypeError: directory is not a path.
+      TypeError, ValueError: directory is not a path.
+      NotADirectoryError: it is a file.
 
     Reference: https://docs.jax.dev/en/latest/persistent_compilation_cache.html
 
@@ -36,8 +37,12 @@ def cache_programs(directory: str | os.PathLike[str] | None = None) -> pathlib.P
     """
     if not isinstance(directory, str | os.PathLike | None):
         raise TypeError(f"directory must be a path or None, got {described(directory)}")
+    if directory is not None and not os.fspath(directory):
+        raise ValueError("directory must be a path or None, got ''")
     path = _user_folder() / _processor() if directory is None else pathlib.Path(directory)
     path = path.expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"directory must be a path of one, and {path} is a file")
     for option, value in {
         "jax_compilation_cache_dir": str(path),
         "jax_persistent_cache_min_compile_time_secs": 0.0,

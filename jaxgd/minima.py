@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jaxgd.refusal import described
 from jaxgd.tree import PyTree, brief, divide, leaf_kind, path_of, strong
 
 Array = np.ndarray[Any, Any]
@@ -75,7 +76,8 @@ class Minimum:
           The curvature along the d numbers that were optimised; all else in params is held.
 
         Raises:
-          TypeError: a leaf of params is complex, or nothing that can be optimised.
+          TypeError: loss is no function; or a leaf of params is complex, or nothing that can be
+            optimised.
           ValueError: params holds no number to optimise or more than 5,000, or the Hessian is not
             finite.
 
@@ -87,6 +89,8 @@ class Minimum:
           >>> bend.eigenvalues, bend.kind
           (array([2., 6.]), 'minimum')
         """
+        if not callable(loss):
+            raise TypeError(f"loss must be a function of the params, got {described(loss)}")
         params = self.params
         moving, held, layout = divide(params, lambda leaf: leaf_kind(leaf, params))
         for leaf in filter(jnp.iscomplexobj, moving):

@@ -128,6 +128,8 @@ def pytree(cls: type[T]) -> type[T]:
       >>> jax.tree.leaves(Scale())
       [2.0]
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"pytree is for classes, written above one as @gd.pytree; got {cls!r}")
     made = dataclasses.dataclass(frozen=True, eq=False)(cls)
     fields = dataclasses.fields(made)  # type: ignore[arg-type]
     _MADE_HERE.add(made)

@@ -73,11 +73,7 @@ def refuse_tracers(what: str, tree: Any) -> None:
 
     The error names the place in the tree, if that is a dictionary of arguments.
     """
-    try:
-        leaves = jax.tree.leaves(tree)
-    except (ValueError, SystemError, RecursionError) as error:
-        raise ValueError(_no_tree(tree)) from error
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves_of(tree)):
         if isinstance(tree, dict):
             paths = jax.tree_util.tree_leaves_with_path(tree)
             path = next(path for path, leaf in paths if isinstance(leaf, jax.core.Tracer))
@@ -85,17 +81,20 @@ def refuse_tracers(what: str, tree: Any) -> None:
         raise ValueError(f"{what} {USE_DESCEND}")
 
 
-def _no_tree(given: Any) -> str:
-    """What to say of arguments one of which JAX cannot take apart."""
-    for name, value in given.items() if isinstance(given, dict) else ():
+def leaves_of(given: Any) -> list[Any]:
+    """The leaves of a pytree; of a dictionary of arguments, with an error that names the one."""
+    if not isinstance(given, dict):
+        return jax.tree.leaves(given)
+    leaves = []
+    for name, value in given.items():
         try:
-            jax.tree.leaves(value)
-        except (ValueError, SystemError, RecursionError):
-            return (
+            leaves += jax.tree.leaves(value)
+        except (ValueError, SystemError, RecursionError) as error:
+            raise ValueError(
                 f"{name} must be a pytree, got {described(value)} that JAX cannot take apart: the "
                 "keys of a dict must have an order, and nothing may hold itself"
-            )
-    return "what was given must be pytrees"
+            ) from error
+    return leaves
 
 
 USE_DESCEND = (

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgd.canonical import is_quantity
 from jaxgd.minima import Minimum, cluster
 from jaxgd.pytree import pytree, static
 from jaxgd.record import History
+from jaxgd.refusal import shown
 from jaxgd.result import Result, html_table, page_of, table
 from jaxgd.status import Status
 from jaxgd.tree import PyTree, brief
@@ -156,7 +158,13 @@ class Runs:
         Returns:
           For each minimum its best run's params, loss and gradient norm, and the indices of its
           runs. Runs that failed belong to none.
+
+        Raises:
+          ValueError: rtol or atol is no number >= 0.
         """
+        for name, value in (("rtol", rtol), ("atol", atol)):
+            if not is_quantity(value) or np.ndim(value) or not value >= 0:
+                raise ValueError(f"{name} must be a number >= 0, got {shown(value)}")
         rows = np.flatnonzero(self.succeeded)
         ends = points(self.params, rows)
         losses = self.loss[rows].astype(np.float64)

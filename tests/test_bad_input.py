@@ -4,12 +4,12 @@ import functools
 import inspect
 from decimal import Decimal
 from fractions import Fraction
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bad_cases import refused, table
 
 import jaxgd as gd
 
@@ -40,25 +40,6 @@ def minimize(*, loss=loss, params=X, rule=RULE, max_steps=3, **given):
 
 def descend(*, loss=loss, params=X, rule=RULE, max_steps=3, **given):
     return gd.descend(loss, params, rule, max_steps, **given)
-
-
-def refused(call, *words, error=(TypeError, ValueError)):
-    """The message, which has these words, of an error raised before anything was compiled."""
-    with (
-        mock.patch.object(jax.stages.Lowered, "compile") as compiling,
-        pytest.raises(error) as caught,
-    ):
-        call()
-    assert caught.type in (TypeError, ValueError)
-    for word in words:
-        assert word in str(caught.value)
-    assert not compiling.called
-    return str(caught.value)
-
-
-def table(cases):
-    """Test parameters from rows of (name, what is given, the words of the error)."""
-    return [pytest.param(g, words, id=name.split(" at 0x")[0]) for name, g, *words in cases]
 
 
 # What both entries take. Each row: a name, the arguments, the words that the message must have.

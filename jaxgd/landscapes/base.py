@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
+from jaxgd.refusal import shown
+
 Float64s: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -63,6 +65,8 @@ def as_point(x: ArrayLike, dimensions: int) -> jax.Array:
     >>> as_point([1, 2], 2).dtype
     dtype('float32')
     """
+    if not isinstance(x, jax.Array) and np.asarray(x).dtype.kind in "OSUM":
+        raise ValueError(f"x is {shown(x)}; expected an array of {dimensions} real numbers")
     point = jnp.asarray(x)
     # Without this check a vector of the wrong length would give a plausible loss, since most of
     # the formulas hold for any length.
@@ -85,7 +89,7 @@ def check_dimensions(dimensions: object, at_least: int) -> None:
     """
     # bool is a subclass of int, but a landscape of True dimensions is a mistake.
     if isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < at_least:
-        raise ValueError(f"dimensions is {dimensions!r}; expected an int >= {at_least}")
+        raise ValueError(f"dimensions is {shown(dimensions)}; expected an int >= {at_least}")
 
 
 def cube(lower: float, upper: float, dimensions: int) -> tuple[Float64s, Float64s]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
 from jaxgd.plot.outcome import Array, restored
+from jaxgd.refusal import described
 from jaxgd.tree import PyTree
 
 Loss = Callable[..., Any]
@@ -46,6 +47,8 @@ class Surface:
 
     def heights(self, numbers: Array) -> Array:
         """The loss at points (n, d), float64 (n,)."""
+        if not callable(self.loss):
+            raise TypeError(f"loss must be what was minimised, or None, got {described(self.loss)}")
 
         def at(point: Any) -> Any:
             value = self.loss(restored(self.params, point), *self.args)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from jaxgd.canonical import as_count
 from jaxgd.plot import canvas
 from jaxgd.plot.outcome import Array
+from jaxgd.refusal import described
 from jaxgd.schedules import Schedule, rate_at
 
 POINTS = 5000
@@ -94,7 +95,7 @@ def finder(finding: Finding, ax: Axes | None = None) -> Axes:
       The Axes.
 
     Raises:
-      TypeError: `ax` is something else.
+      TypeError: `finding` or `ax` is something else.
 
     Example:
       >>> import types, jaxgd as gd
@@ -104,6 +105,11 @@ def finder(finding: Finding, ax: Axes | None = None) -> Axes:
       >>> ax.get_xscale()
       'log'
     """
+    if not hasattr(finding, "suggestion"):
+        raise TypeError(
+            "finder draws what gd.find_learning_rate returned, a gd.Finding, got "
+            + described(finding)
+        )
     ax = canvas.axes(ax)
     rates = np.asarray(finding.rates, np.float64)
     losses = np.asarray(finding.losses, np.float64)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxgd.refusal import described
 from jaxgd.report.choices import of_compare, of_tune
 from jaxgd.report.page import page
 from jaxgd.report.sections import Section, section
@@ -28,6 +29,8 @@ def outcomes_in(directory: Path) -> list[Path]:
       OSError: there is no such directory.
       ValueError: there are none in it, or very many.
     """
+    if not isinstance(directory, Path):
+        raise TypeError(f"directory must be a pathlib.Path, got {described(directory)}")
     os.scandir(directory).close()
     found = list(_found(directory))
     if not found:

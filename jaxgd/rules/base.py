@@ -260,7 +260,7 @@ def chain(*parts: Any) -> Chain:
 
 def _check_instance(part: Any, name: str) -> None:
     if isinstance(part, type) or not is_rule(part):
-        kind = f"the class {part.__name__}" if isinstance(part, type) else repr(part)
+        kind = f"the class {part.__name__}" if isinstance(part, type) else shown(part)
         raise ValueError(f"{name} takes rules, that is, instances with init and update: {kind}")
 
 

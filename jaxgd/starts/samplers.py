@@ -10,7 +10,7 @@ from jax import dtypes
 
 from jaxgd.bounds import first, known, ordered_bounds, spread
 from jaxgd.canonical import as_count
-from jaxgd.refusal import described
+from jaxgd.refusal import described, leaves_of
 from jaxgd.tree import PyTree, divide, leaf_kind, strong
 
 _Whole = Callable[[Iterable[Any]], PyTree]
@@ -225,7 +225,7 @@ def _posed(
 ) -> tuple[int, np.random.Generator, PyTree, _Whole]:
     """The count, the generator, the tree of leaves to sample, and what completes their points."""
     count, seed = as_count(count, "count", at_least=1), as_count(seed, "seed", at_least=0)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, given))):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves_of({"params": params, "": given})):
         raise ValueError("starts are drawn on the host: draw them outside of jit, vmap and grad")
     moving, held, layout = divide(params, lambda leaf: leaf_kind(leaf, params))
     if not moving:
