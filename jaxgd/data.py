@@ -85,8 +85,12 @@ class Batches:
         _check_arrays(self.arrays)
         if self.batch_size is None:
             return
-        if self.is_on_disk:
-            _refuse_keys(self.arrays)
+        if self.is_on_disk and any(map(is_key, jax.tree.leaves(self.arrays))):
+            raise TypeError(
+                "arrays holds random keys beside a memory map, with which they cannot be read: "
+                "give jax.random.key_data of them, and in the loss wrap that of a batch by "
+                "jax.random.wrap_key_data"
+            )
         size, count = as_count(self.batch_size, "batch_size", at_least=1), self.examples
         if size > count:
             raise ValueError(
@@ -242,16 +246,6 @@ def steps_of(max_steps: Any, epochs: Any, data: Batches | None, *, default: int)
     if steps >= 2**31:
         raise ValueError(f"epochs must be fewer: {epochs} of them are {steps} steps")
     return steps
-
-
-def _refuse_keys(arrays: PyTree) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
-        if is_key(leaf):
-            raise TypeError(
-                f"arrays{jax.tree_util.keystr(path)} holds random keys, which are not read beside "
-                "a memory map: give jax.random.key_data of them, and wrap a batch of that in the "
-                "loss by jax.random.wrap_key_data"
-            )
 
 
 def _check_arrays(arrays: PyTree) -> None:

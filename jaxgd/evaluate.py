@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jaxgd.canonical import as_count, is_number
-from jaxgd.refusal import described, shown, untraceable
+from jaxgd.loss import called
+from jaxgd.refusal import described, shown
 from jaxgd.tree import PyTree, is_key
 
 
@@ -109,17 +110,8 @@ class Evaluate:
 
     def called(self, params: PyTree, data: PyTree) -> Any:
         """The metrics of the params."""
-        given = (params,) if self.data is None else (params, data)
-        try:
-            values = self.fn(*given)
-        except Exception as error:
-            told = untraceable(error, "fn")
-            inside = error.__traceback__ is None or error.__traceback__.tb_next is not None
-            if told is None and isinstance(error, TypeError) and not inside:
-                told = f"fn is called as fn({', '.join(('params', 'data')[: len(given)])}): {error}"
-            if told is None:
-                raise
-            raise TypeError(told) from error
+        given = {"params": params} if self.data is None else {"params": params, "data": data}
+        values = called(self.fn, tuple(given.values()), {}, tuple(given), "fn")
         if not isinstance(values, dict) or not values:
             raise TypeError(f"fn must return metrics by name, a dict, got {described(values)}")
         for name, value in values.items():

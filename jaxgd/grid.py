@@ -83,18 +83,7 @@ def grid(make: Callable[..., Any], **numbers: Any) -> Grid:
         raise TypeError(
             f"grid must be given a rule's class, or a function that makes a rule, got {shown(make)}"
         )
-    lists = {name: values for name, values in numbers.items() if _is_list(values)}
-    if not lists:
-        told = ", ".join(f"{name} is {described(value)}" for name, value in numbers.items())
-        raise ValueError(
-            "grid must be given a list of values for one number at least"
-            + (f", and {told}" if told else "")
-        )
-    for name, values in lists.items():
-        if not len(values):
-            raise ValueError(f"grid: {name} is empty")
-    if (count := math.prod(map(len, lists.values()))) >= 2**31:
-        raise ValueError(f"a grid has fewer than 2**31 rules, and {', '.join(lists)} make {count}")
+    lists = _lists(numbers)
     rules = []
     for values in itertools.product(*lists.values()):
         rules.append(canonical_rule(make(**{**numbers, **dict(zip(lists, values, strict=True))})))
@@ -151,6 +140,23 @@ def product(rule: Any, *, params: PyTree = None, args: Any = None, key: Any = No
     return dataclasses.replace(
         rules, **{name: value for name, value in given.items() if value is not None}
     )
+
+
+def _lists(numbers: dict[str, Any]) -> dict[str, Any]:
+    """What a grid goes through, by name."""
+    lists = {name: values for name, values in numbers.items() if _is_list(values)}
+    if not lists:
+        told = ", ".join(f"{name} is {described(value)}" for name, value in numbers.items())
+        raise ValueError(
+            "grid must be given a list of values for one number at least"
+            + (f", and {told}" if told else "")
+        )
+    for name, values in lists.items():
+        if not len(values):
+            raise ValueError(f"grid: {name} is empty")
+    if (count := math.prod(map(len, lists.values()))) >= 2**31:
+        raise ValueError(f"a grid has fewer than 2**31 rules, and {', '.join(lists)} make {count}")
+    return lists
 
 
 def _is_list(values: Any) -> bool:

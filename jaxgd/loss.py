@@ -15,7 +15,11 @@ from jaxgd.tree import is_key
 
 
 def called(
-    loss: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], *, with_batch: bool
+    loss: Callable[..., Any],
+    args: tuple[Any, ...],
+    named: dict[str, Any],
+    first: tuple[str, ...] = ("params",),
+    what: str = "loss",
 ) -> Any:
     """What the loss returns; if it cannot be called so, or not be traced, an error that says it.
 
@@ -23,18 +27,18 @@ def called(
       loss: the user's function.
       args: the params, the batch if there is one, and the user's args.
       named: what it is given by keyword.
-      with_batch: whether a batch follows the params.
+      first: the names of the first of args.
+      what: how error messages call the function.
     """
     try:
         return loss(*args, **named)
     except Exception as error:
-        told = untraceable(error, "loss")
+        told = untraceable(error, what)
         inside = error.__traceback__ is None or error.__traceback__.tb_next is not None
         if told is None and isinstance(error, TypeError) and not inside:
-            first = ["params", *["batch"] * with_batch]
-            given = first + [f"args[{i}]" for i in range(len(args) - len(first))]
+            given = [*first, *(f"args[{i}]" for i in range(len(args) - len(first)))]
             given += [f"{name}={name}" for name in named]
-            told = f"loss is called as loss({', '.join(given)}): {error}"
+            told = f"{what} is called as {what}({', '.join(given)}): {error}"
         if told is None:
             raise
         raise TypeError(told) from error

@@ -259,7 +259,8 @@ def _direct(
             given.append(inputs.data.batch)
             named |= {} if inputs.data.weights is None else {"weights": inputs.data.weights}
         given += args.merge((), inputs.args)
-        out = called(loss, tuple(given), named, with_batch=plan is not None)
+        first = ("params",) if plan is None else ("params", "batch")
+        out = called(loss, tuple(given), named, first)
         return with_aux(out) if has_aux else (scalar(out), None)
 
     return call

@@ -28,7 +28,7 @@ FLOORS = {
     "schedules": 1.0,
     "rules": 2.0,
     "stop": 3.0,
-    "evaluate": 3.0,
+    "evaluate": 3.02,
     "record": 3.05,
     "bounds": 3.0,
     "minima": 3.0,

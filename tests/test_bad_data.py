@@ -68,7 +68,7 @@ def test_files_and_keys_that_are_no_examples_are_refused(tmp_path):
             assert "NpzFile" in said
         assert gd.Batches(dict(data), 2, KEY).examples == 4
     arrays = {"x": mapped(tmp_path), "noise": jax.random.split(KEY, 10)}
-    refused(lambda: gd.Batches(arrays, 2, KEY), "arrays['noise'] holds random keys", "key_data")
+    refused(lambda: gd.Batches(arrays, 2, KEY), "arrays holds random keys", "key_data")
     assert gd.Batches(arrays).examples == 10
     words = mapped(tmp_path, "U3")
     refused(lambda: gd.Batches(words, 2, KEY), "arrays must be an array of numbers", "<U3")
