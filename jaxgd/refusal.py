@@ -114,8 +114,8 @@ def in_a_line(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it, for error messages; an array in words."""
-    if getattr(value, "dtype", None) is not None and np.ndim(value):
+    """A value as Python writes it, for error messages; a large array in words."""
+    if getattr(value, "dtype", None) is not None and np.size(value) > 8:
         return described(value)
     return in_a_line(repr(value))
 

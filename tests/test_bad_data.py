@@ -120,7 +120,7 @@ INDICES = [
     ("step -1", (-1,), "step must be a whole number >= 0", "got -1"),
     ("step text", ("a",), "step must be a whole number >= 0", "got 'a'"),
     ("step 1.5", (1.5,), "step must be a whole number >= 0", "got 1.5"),
-    ("steps", (np.arange(2),), "step must be a whole number >= 0", "shape (2,)"),
+    ("steps", (np.arange(2),), "step must be a whole number >= 0", "array([0, 1])"),
     ("run text", (0, "a"), "run must be a whole number >= 0", "got 'a'"),
     ("run -1", (0, -1), "run must be a whole number >= 0", "got -1"),
 ]
