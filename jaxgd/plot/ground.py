@@ -10,6 +10,7 @@ from jax import lax
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
 
+from jaxgd.driver import prepared
 from jaxgd.plot.outcome import Array, restored
 from jaxgd.refusal import described
 from jaxgd.tree import PyTree
@@ -55,7 +56,10 @@ class Surface:
             return value[0] if isinstance(value, tuple) else value  # with has_aux
 
         size = max(1, min(256, 10**7 // max(numbers.shape[1], 1)))
-        return np.asarray(lax.map(at, jnp.asarray(numbers), batch_size=size), np.float64)
+        points = jnp.asarray(numbers)
+        # By itself lax.map would leave its program with JAX, which keeps some thousands of them.
+        compiled = prepared(lambda points: lax.map(at, points, batch_size=size), points)()
+        return np.asarray(compiled(points), np.float64)
 
 
 def window(seen: list[Array], strays: list[bool], best: Array) -> Array:
