@@ -87,6 +87,12 @@ def max_norm(tree: PyTree) -> jax.Array:
     return functools.reduce(_maximum, largest, jnp.zeros((), jnp.float32))
 
 
+def norm_dtype(tree: PyTree) -> Any:
+    """The dtype of `max_norm`."""
+    dtypes = [real_dtype(leaf.dtype) for leaf in jax.tree.leaves(tree) if leaf.size]
+    return functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
+
+
 def _sum(a: jax.Array, b: jax.Array) -> jax.Array:
     dtype = jnp.promote_types(a.dtype, b.dtype)
     return a.astype(dtype) + b.astype(dtype)

@@ -61,7 +61,7 @@ def set_out(descent: Descent, x: PyTree, *, with_norm: bool) -> Walk:
     loss, grads = descent.evaluation(carry)
     nan, norm = jnp.full((), jnp.nan, loss.dtype), None
     if with_norm:
-        norm = jnp.full((), jnp.nan, jax.eval_shape(tree.max_norm, grads).dtype)
+        norm = jnp.full((), jnp.nan, tree.norm_dtype(grads))
     kept = Kept(carry.x, nan, norm, jnp.zeros((), jnp.int32))
     return Walk(carry, jnp.full((), Status.RUNNING, jnp.int32), kept, nan)
 
@@ -187,7 +187,7 @@ def recalled(descent: Descent, walk: Walk) -> Kept:
         return after, seen_at(descent, carry, evaluated).grad_norm, there
 
     _, grads = descent.evaluation(walk.origin)
-    nothing = jnp.zeros((), jax.eval_shape(tree.max_norm, grads).dtype)
+    nothing = jnp.zeros((), tree.norm_dtype(grads))
     start = (walk.origin, nothing, jnp.bool_(False))
     carry, norm, _ = lax.while_loop(lambda s: ~s[2], step, start)
     return dataclasses.replace(kept, x=carry.x, grad_norm=norm)
