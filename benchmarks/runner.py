@@ -6,7 +6,7 @@ import sys
 
 import jax
 
-from benchmarks import scaling
+from benchmarks import scaling, soak
 from benchmarks.case import SkippedError, disagreements
 from benchmarks.cases import CASES, GROUPS
 from benchmarks.measure import interleaved, warmed
@@ -15,14 +15,17 @@ from benchmarks.report import figures_of, markdown_of, save
 LONGEST = 20.0
 """Seconds of warm calls after which a contender needs no more repetitions."""
 
+APART = {"scaling": scaling.run, "soak": soak.run}
+"""What is no case; each returns an exit code."""
+
 
 def run(options: argparse.Namespace) -> int:
     """The exit code: 1 if contenders do not agree, 2 for a name or a device that is not there."""
     if options.list:
-        print("\n".join([*CASES, "scaling"]))
+        print("\n".join([*CASES, *APART]))
         return 0
     named = [case for name in options.case for case in GROUPS.get(name, (name,))]
-    unknown = set(named) - {*CASES, "scaling"}
+    unknown = set(named) - {*CASES, *APART}
     if unknown:
         print(f"no case is called {', '.join(sorted(unknown))}; --list names them", file=sys.stderr)
         return 2
@@ -32,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
     turns = options.repetitions or (1 if options.quick else 7)
     wrong = 0
     for name in named or CASES:
-        if name == "scaling":
-            scaling.run(options)
+        if name in APART:
+            wrong += APART[name](options)
             continue
         try:
             figures = measure(name, options.quick, turns)

@@ -1,6 +1,7 @@
 """The runner of the benchmarks: what it decides, without running what it measures."""
 
 import argparse
+import itertools
 import math
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from benchmarks import runner
 from benchmarks.case import BEST, LAST, Case, SkippedError, Target, both_rows, disagreements, gather
 from benchmarks.case import judged as judge
+from benchmarks.jobs import compiling, reusing
 from benchmarks.measure import LIMIT, OTHER, OURS, PEER, Contender, Timing, interleaved, warmed
 from benchmarks.scaling import slope
+from benchmarks.soak import TOLD, rounds, slope_of, thinned, verdict
 
 
 def contender(name, kind, run=lambda: 1.0):
@@ -108,6 +111,42 @@ def test_repetitions_are_interleaved_and_a_slow_one_sits_out():
 def test_a_slope_is_the_exponent():
     assert slope([1, 10, 100], [3, 300, 30_000]) == pytest.approx(2)
     assert slope([1, 1], [2, 3]) is None
+
+
+SOME_JOBS = (
+    compiling.a_lambda, compiling.a_bound_method, compiling.a_loss_that_raises,
+    compiling.the_command_line, reusing.batches_from_the_disk, reusing.a_source_that_fails,
+    reusing.callbacks, reusing.other_numbers,
+)  # fmt: skip
+
+
+def test_what_a_process_holds_is_the_same_after_each_round_of_mixed_jobs(tmp_path):
+    _, second, third = itertools.islice(rounds(tmp_path, math.inf, SOME_JOBS), 3)
+    counts = ("arrays", "programs", "losses", "brought", "threads", "descriptors")
+    assert {name: third[name] for name in counts} == {name: second[name] for name in counts}
+    # JAX may throw out what other tests have left with it.
+    assert third["executables"] <= second["executables"]
+
+
+def test_a_soak_that_holds_more_and_more_is_not_flat():
+    held = [dict.fromkeys(TOLD, 5) for _ in range(90)]
+    series = [
+        {"round": n, "jobs": 10 * n, "compiled": n, "seconds": n, "memory": 100 + n / 10, **row}
+        for n, row in enumerate(held)
+    ]
+    series[50]["memory"] = 900
+    told = verdict(series)
+    assert told["flat"]
+    assert told["memory_mib"]["per_1000_jobs"] == pytest.approx(10)
+    for row in series[60:]:
+        row["programs"] += 1
+    assert not verdict(series)["flat"]
+
+
+def test_a_series_is_thinned_to_its_ends_and_some_between():
+    assert thinned([1, 2, 3], 3) == [1, 2, 3]
+    assert thinned(list(range(101)), 5) == [0, 25, 50, 75, 100]
+    assert slope_of([1], [2]) is None
 
 
 @pytest.mark.parametrize(
