@@ -123,7 +123,7 @@ def test_one_trace_serves_all_numbers():
 
 
 def noisy(x, *, key):
-    return jnp.sum((x - jax.random.normal(key, x.shape)) ** 2)
+    return jnp.sum((x - jax.random.normal(key, x.shape, x.dtype)) ** 2)
 
 
 def test_run_i_of_a_stochastic_loss_uses_fold_in_key_i():
@@ -148,7 +148,7 @@ def test_run_i_of_a_stochastic_loss_uses_fold_in_key_i():
 
 def test_aux_and_histories_are_those_of_the_run_alone():
     def loss(params, scale):
-        far = params["x"] - params["k"]
+        far = params["x"] - params["k"].astype(np.float32)
         return scale * jnp.sum(far**2), {"far": far, "sum": jnp.sum(params["x"])}
 
     points = {"x": starts(5), "k": np.arange(5, dtype=np.int32)}
@@ -186,8 +186,9 @@ def test_a_callback_sees_the_runs_so_far_and_stops_them(stops_at):
         return len(seen) == stops_at
 
     runs = gd.multistart(
-        bowl, starts(2000), gd.GradientDescent(1e-6), 10**6, callback=callback, lanes=8
-    )
+        bowl, starts(2000), gd.GradientDescent(1e-6), 10**6, callback=callback, lanes=8,
+        devices=jax.devices()[:1],
+    )  # fmt: skip
     assert len(seen) == stops_at
     assert seen[0].sum() == 2000
     counts = np.bincount(runs.status, minlength=12)
@@ -281,8 +282,9 @@ def test_a_million_starts_need_little_memory():
 def test_any_number_of_devices_gives_the_same(devices):
     told = in_a_process(
         """
-        import json, jax, numpy as np, jaxgd as gd
-        loss = gd.landscapes.Himmelblau()
+        import json, jax, jax.numpy as jnp, numpy as np, jaxgd as gd
+        himmelblau = gd.landscapes.Himmelblau()
+        def loss(x): return jnp.where(x[0] < -3.9, jnp.inf, himmelblau(x))
         starts = gd.starts.uniform(np.zeros(2), (-4.0, 4.0), 101)
         def run(devices, **more):
             return gd.multistart(loss, starts, gd.Adam(0.1), 300, devices=devices, **more)
@@ -299,7 +301,9 @@ def test_any_number_of_devices_gives_the_same(devices):
         XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
     )
     assert told["same"]
-    assert all(engine.endswith(f"lanes on each of {devices} devices") for engine in told["ran"])
+    for engine in told["ran"]:
+        assert engine.startswith("cpu(")
+        assert engine.endswith(f"lanes on each of {devices} devices")
 
 
 def test_it_works_under_settings_of_the_users_own():
@@ -311,7 +315,8 @@ def test_it_works_under_settings_of_the_users_own():
         wide = gd.multistart(bowl, points.astype(np.float64), RULE, 30)
     assert wide.params.dtype == wide.loss.dtype == np.float64
     np.testing.assert_allclose(wide.params, expected, rtol=1e-5)
-    with jax.disable_jit():
+    # Where nothing is compiled, a status is an int64 for JAX, not a Python number.
+    with jax.disable_jit(), jax.numpy_dtype_promotion("standard"):
         slow = gd.multistart(bowl, points[:2], RULE, 3, lanes=2)
     np.testing.assert_allclose(slow.params, gd.multistart(bowl, points[:2], RULE, 3).params)
 
@@ -325,7 +330,13 @@ def test_no_lane_evaluates_what_nobody_has_given():
 
     given = np.array([0.5, 0.25, 0.375], np.float32)
     runs = gd.minimize_many(
-        loss, np.ones(2), RULE, 20, args=(given,), axes=gd.Axes(None, args=0), time_limit=60
+        loss,
+        np.ones(2, np.float32),
+        RULE,
+        20,
+        args=(given,),
+        axes=gd.Axes(None, args=0),
+        time_limit=60,
     )
     assert runs.message == "3 MAX_STEPS"
 

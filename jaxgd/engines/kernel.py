@@ -102,7 +102,7 @@ def refuse(jaxpr: Any, *, many: bool = False) -> None:
         raise RefusedError("this release of JAX cannot mark a kernel")
     for eqn in equations(jaxpr):
         name = eqn.primitive.name
-        if name not in ALLOWED:
+        if name not in ALLOWED and not _stays(eqn):
             raise RefusedError(f"it has {name}, which cannot be in one kernel")
         if name not in IN_PLACE and any(_bytes(var.aval) > MOST_BYTES for var in eqn.outvars):
             raise RefusedError("its arrays are so large that more threads than one work on them")
@@ -112,6 +112,12 @@ def refuse(jaxpr: Any, *, many: bool = False) -> None:
             raise RefusedError(_CONSTANTS)
         if name == "dot_general":
             _refuse_product(eqn, many=many)
+
+
+def _stays(eqn: Any) -> bool:
+    """Whether it is a reshard on one of several devices, as `where` has them: nothing moves."""
+    resharded = eqn.primitive.name == "reshard"
+    return resharded and bool(eqn.params["dst_sharding"].mesh.are_all_axes_manual)
 
 
 def _refuse_product(eqn: Any, *, many: bool) -> None:
