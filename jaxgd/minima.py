@@ -102,7 +102,8 @@ class Minimum:
             much = f": their Hessian, {size:,} x {size:,}, would be too large" if size else ""
             raise ValueError(f"params {why}{much}; curvature takes 1 to {_LARGEST:,}")
         leaves = [jnp.asarray(strong(leaf)) for leaf in moving]
-        flat, restored = ravel_pytree(leaves)
+        with jax.numpy_dtype_promotion("standard"):  # leaves of several dtypes in one vector
+            flat, restored = ravel_pytree(leaves)
         hessian = jax.hessian(lambda x: loss(layout.merge(restored(x), held), *args))(flat)
         matrix = np.asarray(hessian, np.float64)
         if not np.all(np.isfinite(matrix)):

@@ -41,12 +41,12 @@ def _at_once(form: Form, s: Pass, window: Window, orders: Orders, shared: Any) -
     block, (done, taken, _) = s.block, s.counts
     over = ended(block)
     outcome = jax.vmap(form.finish, (0, None))(block, shared)
-    slot = jnp.where(over, done + jnp.cumsum(over) - 1, len(s.finished.run))
+    slot = jnp.where(over, done + jnp.cumsum(over, dtype=jnp.int32) - 1, len(s.finished.run))
     finished = jax.tree.map(
         lambda room, rows: room.at[slot].set(rows, mode="drop"), s.finished, outcome
     )
     free = over | (block.run == IDLE)
-    order = taken + jnp.cumsum(free) - 1
+    order = taken + jnp.cumsum(free, dtype=jnp.int32) - 1
     takes = free & (order < window.count[0])
     at = jnp.clip(order, 0, form.sizes.window - 1)
     run, start, own, saved = jax.tree.map(

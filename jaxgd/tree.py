@@ -22,7 +22,13 @@ def arithmetic_dtype(dtype: Any) -> np.dtype[Any]:
 
     bfloat16(0.999) is 1, so moments kept in bfloat16 would freeze.
     """
-    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+    return common_dtype(dtype, jnp.float32)
+
+
+def common_dtype(a: Any, b: Any) -> np.dtype[Any]:
+    """The dtype that holds both, also for users who forbid JAX to look for it."""
+    with jax.numpy_dtype_promotion("standard"):
+        return np.dtype(jnp.promote_types(a, b))
 
 
 def real_dtype(dtype: Any) -> np.dtype[Any]:
@@ -90,16 +96,16 @@ def max_norm(tree: PyTree) -> jax.Array:
 def norm_dtype(tree: PyTree) -> Any:
     """The dtype of `max_norm`."""
     dtypes = [real_dtype(leaf.dtype) for leaf in jax.tree.leaves(tree) if leaf.size]
-    return functools.reduce(jnp.promote_types, dtypes, jnp.dtype(jnp.float32))
+    return functools.reduce(common_dtype, dtypes, jnp.dtype(jnp.float32))
 
 
 def _sum(a: jax.Array, b: jax.Array) -> jax.Array:
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = common_dtype(a.dtype, b.dtype)
     return a.astype(dtype) + b.astype(dtype)
 
 
 def _maximum(a: jax.Array, b: jax.Array) -> jax.Array:
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = common_dtype(a.dtype, b.dtype)
     return jnp.maximum(a.astype(dtype), b.astype(dtype))
 
 
@@ -164,7 +170,8 @@ def is_finite(tree: PyTree) -> jax.Array:
     # Small ones together: each reduction is kernels of its own.
     small = [jnp.abs(a).astype(arithmetic_dtype(a.real.dtype)) for a in inexact if a.size <= SMALL]
     large = [a for a in inexact if a.size > SMALL]
-    together = [jnp.concatenate([a.ravel() for a in small])] if small else []
+    widest = functools.reduce(common_dtype, [a.dtype for a in small], jnp.float32)
+    together = [jnp.concatenate([a.ravel().astype(widest) for a in small])] if small else []
     return jnp.isfinite(max_norm([*together, *large]))
 
 

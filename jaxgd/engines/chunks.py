@@ -257,7 +257,7 @@ def _with_best(run: Ongoing, rows: Row, valid: jax.Array) -> Ongoing:
     """The run that remembers where its chunk began if the chunk has the lowest loss so far."""
     if run.best is None:
         return run
-    losses = jnp.where(jnp.arange(len(rows.loss)) < valid, rows.loss, jnp.inf)
+    losses = jnp.where(jnp.arange(len(rows.loss), dtype=jnp.int32) < valid, rows.loss, jnp.inf)
     low = jnp.min(losses)
     lower = low < run.lowest
     return dataclasses.replace(

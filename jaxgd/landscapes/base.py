@@ -62,8 +62,8 @@ class Landscape(Protocol):
 def as_point(x: ArrayLike, dimensions: int) -> jax.Array:
     """Return `x` as an array of floats, or raise ValueError unless its shape is (dimensions,).
 
-    >>> as_point([1, 2], 2).dtype
-    dtype('float32')
+    >>> as_point([1, 2], 2).tolist()
+    [1.0, 2.0]
     """
     if not isinstance(x, jax.Array) and np.asarray(x).dtype.kind in "OSUM":
         raise ValueError(f"x is {shown(x)}; expected an array of {dimensions} real numbers")

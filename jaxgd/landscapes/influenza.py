@@ -86,8 +86,8 @@ class Influenza:
     def curve(self, x: ArrayLike) -> jax.Array:
         """Return the boys in bed that the model predicts for days 1 to 14.
 
-        >>> Influenza().curve(Influenza().minima[0])[:5].round()
-        Array([  2.,   9.,  30.,  92., 208.], dtype=float32)
+        >>> Influenza().curve(Influenza().minima[0])[:5].round().tolist()
+        [2.0, 9.0, 30.0, 92.0, 208.0]
         """
         scale = jnp.exp(as_point(x, self.dimensions)[3])
         return scale * self.trajectory(x)[:, 1]
@@ -104,8 +104,8 @@ class Influenza:
     def trajectory(self, x: ArrayLike) -> jax.Array:
         """Return S and I on days 1 to 14, of shape (14, 2).
 
-        >>> Influenza().trajectory(Influenza().minima[0])[-1].round()
-        Array([23., 20.], dtype=float32)
+        >>> Influenza().trajectory(Influenza().minima[0])[-1].round().tolist()
+        [23.0, 20.0]
         """
         beta, gamma, infected, _ = jnp.exp(as_point(x, self.dimensions))
 

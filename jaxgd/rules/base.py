@@ -182,7 +182,9 @@ def by_leaf(
         )
         if params is not None:
             rest[-1] = rest[-1].astype(dtype)
-        update, *after = equations(h, g.astype(dtype), *rest)
+        # Real numbers and magnitudes scale complex leaves: that is meant, whatever users forbid.
+        with jax.numpy_dtype_promotion("standard"):
+            update, *after = equations(h, g.astype(dtype), *rest)
         for part, leaf in zip(results, (update.astype(g.dtype), *after), strict=True):
             part.append(leaf)
     return tuple(
@@ -291,4 +293,4 @@ def rates_from(rule: Any, first: Any, length: int) -> Any:
     rate = learning_rate_of(rule)
     if not callable(rate):
         return None
-    return jax.vmap(functools.partial(rate_at, rate))(first + jnp.arange(length))
+    return jax.vmap(functools.partial(rate_at, rate))(first + jnp.arange(length, dtype=jnp.int32))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxgd.canonical import canonical_float
 from jaxgd.pytree import number, pytree
 from jaxgd.rules.base import by_leaf
-from jaxgd.tree import PyTree, global_norm
+from jaxgd.tree import PyTree, common_dtype, global_norm
 
 
 @pytree
@@ -43,7 +43,7 @@ class ClipByGlobalNorm:
         """The clipped gradients, and no state."""
         del params
         norm = global_norm(grads)
-        norm = norm.astype(jnp.promote_types(norm.dtype, canonical_float()))
+        norm = norm.astype(common_dtype(norm.dtype, canonical_float()))
         limit = jnp.asarray(self.max_norm, norm.dtype)
         # Divided where the norm is above the limit only: at a zero gradient there is no 0 / 0.
         exceeds = norm > limit

@@ -39,7 +39,14 @@ def progress(step: Any, length: Any) -> jax.Array:
 
 def passed(boundaries: Any, step: Any) -> jax.Array:
     """How many of the boundaries lie at or before `step`."""
-    return jnp.sum(jnp.asarray(boundaries, jnp.int32) <= jnp.asarray(step), dtype=jnp.int32)
+    later = steps_since(jnp.asarray(boundaries, jnp.int32), step) >= 0
+    return jnp.sum(later, dtype=jnp.int32)
+
+
+def steps_since(begin: Any, step: Any) -> jax.Array:
+    """How many steps after `begin` it is, negative before it; whatever integers both are."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.asarray(step) - jnp.asarray(begin)
 
 
 def check_boundaries(count: int, boundaries: Any, what: str, name: str) -> None:

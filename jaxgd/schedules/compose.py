@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxgd.pytree import number, pytree
-from jaxgd.schedules.base import Scalar, check_boundaries, passed, progress, rate_at, real
+from jaxgd.schedules.base import (
+    Scalar,
+    check_boundaries,
+    passed,
+    progress,
+    rate_at,
+    real,
+    steps_since,
+)
 
 
 @pytree
@@ -28,11 +36,11 @@ class Warmup:
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
-        step, steps = jnp.asarray(step), jnp.asarray(self.steps)
+        since = steps_since(self.steps, step)
         # During the rise this is schedule(0), its peak.
-        following, init = rate_at(self.schedule, jnp.maximum(step - steps, 0)), real(self.init)
-        rise = init + (following - init) * progress(step, steps)
-        return jnp.where(step < steps, rise, following)
+        following, init = rate_at(self.schedule, jnp.maximum(since, 0)), real(self.init)
+        rise = init + (following - init) * progress(step, self.steps)
+        return jnp.where(since < 0, rise, following)
 
 
 @pytree
@@ -60,10 +68,10 @@ class Join:
 
     def __call__(self, step: Any) -> jax.Array:
         """The rate at `step`."""
-        step, boundaries = jnp.asarray(step), jnp.asarray(self.boundaries, jnp.int32)
+        boundaries = jnp.asarray(self.boundaries, jnp.int32)
         begins = jnp.concatenate([jnp.zeros(1, jnp.int32), boundaries])
         rates = [
-            rate_at(schedule, jnp.maximum(step - begin, 0))
+            rate_at(schedule, jnp.maximum(steps_since(begin, step), 0))
             for schedule, begin in zip(self.schedules, begins, strict=True)
         ]
         return jnp.stack(rates)[passed(boundaries, step)]
