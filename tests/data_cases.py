@@ -7,6 +7,8 @@ import numpy as np
 import jaxgd as gd
 
 COUNT, WIDTH = 23, 3
+FLOAT = jnp.result_type(float)
+"""What JAX takes for a float where nobody says which."""
 
 
 def examples(dtype=np.float64):

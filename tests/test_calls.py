@@ -54,7 +54,7 @@ def test_many_threads_may_use_one_program():
         return jnp.sum((x - centre) ** 2)
 
     def run(i):
-        options = {"args": (jnp.float32(i),), "record": gd.Record(grad_norm=False)}
+        options = {"args": (jnp.asarray(i, float),), "record": gd.Record(grad_norm=False)}
         return gd.minimize(bowl, jnp.zeros(2), gd.Adam(0.1), 300, **options)
 
     alone = [run(i) for i in range(8)]

@@ -11,7 +11,7 @@ COUNT = 4000  # 16 KB: XLA:CPU of jax 0.10 aborts on such a constant in a kernel
 DRAW = np.random.default_rng(0)
 HOST = DRAW.normal(size=COUNT).astype(np.float32)
 DEVICE = jnp.asarray(DRAW.normal(size=COUNT).astype(np.float32))
-START = jnp.array([0.5, -1.0])
+START = jnp.float32([0.5, -1.0])
 
 
 def of(a, b):
@@ -86,7 +86,7 @@ def test_a_random_key_may_be_referred_to():
     key = jax.random.key(3)
 
     def loss(x):
-        return jnp.sum((x - jax.random.normal(key, (2,))) ** 2)
+        return jnp.sum((x - jax.random.normal(key, (2,), x.dtype)) ** 2)
 
     result = gd.minimize(loss, START, gd.GradientDescent(0.4), 60)
-    np.testing.assert_allclose(result.params, jax.random.normal(key, (2,)), rtol=1e-5)
+    np.testing.assert_allclose(result.params, jax.random.normal(key, (2,), jnp.float32), rtol=1e-5)

@@ -164,7 +164,7 @@ def test_only_a_landscape_that_says_so_is_searched_within_its_domain(tmp_path):
         assert (target.bounds is None) == (name != "influenza")
     words = ("--starts", 4, "--learning-rate", 30, "--max-steps", 3, "--keep", "last")
     arrays, _, _ = many(tmp_path, "influenza", *words)
-    lower, upper = np.asarray(gd.landscapes.Influenza().domain, np.float32)
+    lower, upper = np.asarray(gd.landscapes.Influenza().domain, arrays["params"].dtype)
     assert np.all((lower <= arrays["params"]) & (arrays["params"] <= upper))
     assert np.any((lower == arrays["params"]) | (arrays["params"] == upper))
 
@@ -191,8 +191,10 @@ def test_leaves_that_are_not_optimised_and_odd_dtypes_are_readable_without_jax(t
     code = """\
     import jax, jax.numpy as jnp
     params = {"half": jnp.ones(2, jnp.bfloat16), "on": jnp.array([True, False]),
-              "n": jnp.array(3), "key": jax.random.key(0)}
-    def loss(p): return jnp.sum(p["half"].astype(float) ** 2) * p["n"] + p["on"][0]
+              "n": jnp.int32(3), "key": jax.random.key(0)}
+    def loss(p):
+        half, n, on = (p[name].astype(float) for name in ("half", "n", "on"))
+        return jnp.sum(half ** 2) * n + on[0]
     """
     path = written(tmp_path / "fit.py", code)
     words = ("--starts", 3, "--sampler", "normal", "--max-steps", 5)

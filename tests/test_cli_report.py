@@ -25,7 +25,7 @@ FILE = """\
 import jax.numpy as jnp
 params = {"<script>alert('x')</script>": jnp.ones(2), "$\\\\frac$": 0.5, "a & b": jnp.ones(1),
           "\\u6570": 1.0, "n": jnp.int32(3)}
-def loss(p): return sum(jnp.sum((v - i) ** 2) for i, v in enumerate(p.values()))
+def loss(p): return sum(jnp.sum((v.astype(float) - i) ** 2) for i, v in enumerate(p.values()))
 """
 
 

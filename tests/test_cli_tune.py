@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cli_cases import jaxgd, refused, written
@@ -53,7 +54,7 @@ def test_tune_gives_what_the_finder_gives(tuned, directory):
     for name in ("suggestion", "stable rates", "lowest loss", "steps"):
         assert f"{name:<17} {rows[name]}\n" in tuned.output
     assert "then Momentum(learning_rate=?," in tuned.output
-    assert "precision         float32\n" in tuned.output
+    assert f"precision         {jnp.result_type(float)}\n" in tuned.output
     assert tuned.output.endswith(f"as --learning-rate {expected.suggestion:.3g}.\n")
     for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
         assert (directory / f"tune{suffix}").read_bytes().startswith(start)

@@ -100,6 +100,7 @@ def test_pictures_are_drawn_by_the_module_for_them(many, monkeypatch):
     assert labelled["ball"].history.loss.shape == (12, 601)
 
 
+@pytest.mark.promotion
 def test_one_start_and_the_default_target_of_more_and_wild():
     rules = {"Adam": gd.Adam(0.3), "theirs": optax.adam(0.01), "wild": gd.GradientDescent(5.0)}
     start = np.float32(VALLEY.start)
@@ -126,7 +127,7 @@ def test_a_problem_of_its_own_for_each_run_has_a_target_of_its_own():
 
     rules = {"fast": gd.GradientDescent(0.25), "slow": gd.GradientDescent(0.05)}
     args, axes = (floors,), gd.Axes(params=None, args=0)
-    comparison = gd.compare(loss, np.ones(2), rules, 10, args=args, axes=axes, tolerance=0.02)
+    comparison = gd.compare(loss, np.ones(2, "f4"), rules, 10, args=args, axes=axes, tolerance=0.02)
     # x halves at every step of 0.25, so the loss has fallen to 2 / 4^t above its floor.
     lowest = 2 / 4.0**10
     assert comparison.target == pytest.approx(floors + lowest + 0.02 * (2 - lowest), rel=1e-5)

@@ -4,7 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data_cases import COUNT, KEY, RULE, START, WIDTH, examples, loss, numpy_descent, weighted_loss
+from data_cases import (
+    COUNT,
+    FLOAT,
+    KEY,
+    RULE,
+    START,
+    WIDTH,
+    examples,
+    loss,
+    numpy_descent,
+    weighted_loss,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,8 +104,8 @@ def test_a_batch_that_is_filled_up_comes_with_weights(x64):
 
 
 def test_all_examples_at_each_step_are_the_plain_call_to_the_bit():
-    arrays = examples(np.float32)
-    start = START.astype(np.float32)
+    arrays = examples(FLOAT)
+    start = START.astype(FLOAT)
     data = gd.Batches(arrays, key=KEY)
     batch = gd.minimize(loss, start, RULE, data=data, epochs=40)
     plain = gd.minimize(loss, start, RULE, 40, args=(arrays,))
@@ -123,7 +134,7 @@ def test_many_runs_have_orders_of_their_own_or_a_shared_one(x64):
 
 
 def test_a_run_that_is_continued_goes_on_in_the_order_of_its_data():
-    arrays = examples(np.float32)
+    arrays = examples(FLOAT)
     data = gd.Batches(arrays, 5, KEY)
     whole = gd.minimize(loss, jnp.zeros(3), RULE, data=data, max_steps=11)
     part = gd.minimize(loss, jnp.zeros(3), RULE, data=data, max_steps=6)
@@ -143,14 +154,14 @@ def test_data_is_traced_and_no_part_of_the_program():
         return loss(w, batch)
 
     for seed in range(3):
-        arrays = {name: a + seed for name, a in examples(np.float32).items()}
+        arrays = {name: a + seed for name, a in examples(FLOAT).items()}
         data = gd.Batches(arrays, 5, jax.random.key(seed))
         gd.minimize(counted, jnp.zeros(3), RULE, data=data, epochs=1)
     assert len(calls) == 1
 
 
 def test_descents_on_batches_are_vmapped_and_differentiated():
-    arrays = examples(np.float32)
+    arrays = examples(FLOAT)
 
     def end(rate, key):
         data = gd.Batches(arrays, 5, key)
@@ -172,14 +183,14 @@ def test_integer_labels_keys_and_nested_arrays_are_examples_too():
         inputs, [label], keys = batch
         assert jnp.issubdtype(label.dtype, jnp.integer)
         noise = jax.vmap(jax.random.normal)(keys)
-        scores = jnp.sum(inputs["x"] * w, (1, 2)) + 0 * noise
+        scores = jnp.sum(inputs["x"] * w[None], (1, 2)) + 0 * noise
         return jnp.mean(jnp.logaddexp(0, jnp.where(label == 1, -scores, scores)))
 
     result = gd.minimize(noisy, jnp.zeros((2, 2)), RULE, data=gd.Batches(arrays, 4, KEY), epochs=2)
     assert np.isfinite(result.loss)
 
 
-ARRAYS = examples(np.float32)
+ARRAYS = examples(FLOAT)
 REFUSED = {
     "lengths": (
         lambda: gd.Batches({"x": np.ones(3), "y": np.ones(4)}, 2, KEY),

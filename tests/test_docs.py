@@ -11,6 +11,9 @@ import pytest
 
 import jaxgd as gd
 
+# Pages are written for those who have changed none of JAX's settings.
+pytestmark = [pytest.mark.float32, pytest.mark.promotion]
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}

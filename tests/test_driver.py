@@ -121,7 +121,7 @@ class Trainer:
         return jnp.sum(x**2)
 
     def rate(self, step):
-        return 0.1 / (1 + step)
+        return 0.1 / (1.0 + jnp.asarray(step, float))
 
     def activation(self, x):
         return jnp.tanh(x)
@@ -200,6 +200,7 @@ def test_a_bound_method_keeps_its_program_between_calls():
     assert ref() is None
 
 
+@pytest.mark.float32
 def test_x64_has_programs_of_its_own_also_in_a_thread():
     gd.minimize(rosenbrock, np.zeros(2), gd.Adam(0.1), max_steps=5)
     results = []

@@ -14,6 +14,8 @@ from jax import lax
 import jaxgd as gd
 from jaxgd.engines import kernel
 
+pytestmark = pytest.mark.float32
+
 N = 6
 WORDS = np.array([0, 3, 3, 1])
 TABLE = np.linspace(-1, 1, 12, dtype=np.float32)
@@ -55,7 +57,7 @@ def pooled(x):
     return lax.reduce_window(x, -jnp.inf, lax.max, (2,), (2,), "VALID")
 
 
-POSITIVE = jnp.eye(N) + 0.1
+POSITIVE = jnp.eye(N, dtype=jnp.float32) + 0.1
 IN_KERNEL = {
     "elementwise": lambda x: jnp.sum(jnp.cosh(x) + jnp.arctan(x) ** 2 + jnp.expm1(x) ** 2),
     "slices and pads": lambda x: jnp.sum((x[1:] - x[:-1] ** 2) ** 2) + jnp.sum(jnp.pad(x, 2) ** 2),
@@ -224,7 +226,7 @@ def test_an_engine_can_be_chosen():
     for engine, name in ((gd.engines.Cpu(16), "cpu(chunk=16)"), (gd.engines.Plain(), "plain(")):
         result = gd.minimize(lambda x: x**2, 1.0, gd.Adam(0.1), engine=engine)
         assert result.engine.startswith(name)
-    with jax.disable_jit():
+    with jax.disable_jit(), jax.numpy_dtype_promotion("standard"):
         result = gd.minimize(lambda x: x**2, 1.0, gd.Adam(0.1), 3)
         assert result.engine == "plain(chunk=1024)"
         result = gd.minimize(lambda x: x**2, 1.0, gd.Adam(0.1), 3, engine=gd.engines.Cpu())

@@ -94,7 +94,7 @@ def test_axes_are_prefixes_of_any_params():
     def deep(params, data):
         return jnp.sum((params["w"] - data["a"]) ** 2) + params["b"] ** 2 + data["n"]
 
-    points = {"w": np.ones((4, 3), np.float32), "b": 2.0}
+    points = {"w": np.ones((4, 3), np.float32), "b": np.float32(2.0)}
     data = {"a": np.arange(4, dtype=np.float32), "n": 5}
     axes = gd.Axes(params={"w": 0, "b": None}, args=({"a": 0, "n": None},))
     runs = gd.minimize_many(deep, points, gd.Adam(0.1), 5, axes=axes, args=(data,))

@@ -41,7 +41,7 @@ RATES = {
         numpy_schedules.exponential_decay(4e-4, 0.9, 7, True),
     ),
     "cosine": (gd.CosineDecay(3e-4, steps=50), numpy_schedules.cosine_decay(3e-4, 50)),
-    "callable": (lambda step: 1e-3 / (1 + step), lambda t: 1e-3 / (1 + t)),
+    "callable": (lambda step: 1e-3 / (1 + step.astype(float)), lambda t: 1e-3 / (1 + t)),
 }
 
 
@@ -180,7 +180,7 @@ def test_a_vmapped_descent_has_the_rates_of_each_run():
 
 def test_a_schedule_may_close_over_a_traced_value_in_descend():
     def rates(a):
-        rule = gd.GradientDescent(lambda step: a * 0.5**step)
+        rule = gd.GradientDescent(lambda step: a * 0.5 ** step.astype(float))
         return gd.descend(rosenbrock, np.zeros(3), rule, 2).history.learning_rate
 
     np.testing.assert_allclose(jax.jit(rates)(0.1), [0.1, 0.05, 0.025])

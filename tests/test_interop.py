@@ -75,8 +75,8 @@ def test_a_rule_in_an_optax_chain_is_that_rule_in_ours(rule):
 @each_rule
 def test_a_rule_trains_a_flax_train_state(rule):
     model = nn.Dense(1)
-    inputs = jnp.linspace(-1, 1, 24).reshape(12, 2)
-    targets = inputs @ jnp.array([[2.0], [-1.0]]) + 0.5
+    inputs = jnp.linspace(-1, 1, 24, dtype=jnp.float32).reshape(12, 2)
+    targets = inputs @ jnp.float32([[2.0], [-1.0]]) + 0.5
     params = model.init(jax.random.key(0), inputs)
     state = TrainState.create(apply_fn=model.apply, params=params, tx=with_rate(rule, 4 * RATE))
 
@@ -133,6 +133,8 @@ PEERS = {
 }
 
 
+@pytest.mark.float32
+@pytest.mark.promotion
 @pytest.mark.parametrize("peer", PEERS)
 def test_optax_makes_the_same_iterates(peer):
     """In float32 ours are those of float64 to half an ulp per step; optax's lose more digits."""
@@ -144,6 +146,7 @@ def test_optax_makes_the_same_iterates(peer):
     assert_close(iterates(ours), expected, len(expected) * half_an_ulp)
 
 
+@pytest.mark.promotion
 def test_optax_in_minimize_is_the_same_too():
     runs = [gd.minimize(loss, start(), r, max_steps=200, keep="last") for r in PEERS["adam"]]
     np.testing.assert_allclose(runs[0].history.loss, runs[1].history.loss, rtol=1e-5)
@@ -152,6 +155,7 @@ def test_optax_in_minimize_is_the_same_too():
     assert runs[0].history.learning_rate is None
 
 
+@pytest.mark.promotion
 @pytest.mark.parametrize("run", [gd.minimize, gd.descend])
 def test_optax_rules_that_take_the_loss_get_it(run):
     """Their names are optax's: value, grad and value_fn."""
@@ -166,6 +170,7 @@ def test_optax_rules_that_take_the_loss_get_it(run):
         assert result.history.loss[-1] < 0.5 * result.history.loss[0], name
 
 
+@pytest.mark.promotion
 def test_an_equinox_module_is_params():
     class Line(eqx.Module):
         weight: jax.Array
@@ -200,7 +205,7 @@ class SignDescent:
         return jnp.zeros((), jnp.int32)
 
     def update(self, grads, state, _):
-        rate = self.rate / (1 + state)
+        rate = self.rate / (1 + state.astype(float))
         return jax.tree.map(lambda g: -rate * jnp.sign(g), grads), state + 1
 
 
@@ -215,7 +220,7 @@ class TracedSignDescent:
         return jnp.zeros((), jnp.int32)
 
     def update(self, grads, state, _):
-        rate = self.rate / (1 + state)
+        rate = self.rate / (1 + state.astype(float))
         return jax.tree.map(lambda g: (-rate * jnp.sign(g)).astype(g.dtype), grads), state + 1
 
 

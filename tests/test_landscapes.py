@@ -210,7 +210,7 @@ def test_bad_points() -> None:
         landscapes.Rosenbrock(2)(np.ones(3))
     with pytest.raises(ValueError, match=r"x has dtype complex64; expected real numbers"):
         landscapes.Booth()(np.ones(2, np.complex64))
-    assert jax.eval_shape(landscapes.Booth(), np.array([1, 1])).dtype == jnp.float32
+    assert jax.eval_shape(landscapes.Booth(), np.array([1, 1])).dtype == jnp.result_type(float)
 
 
 def test_linear_regression_against_least_squares() -> None:

@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data_cases import KEY, RULE, examples, loss
+from data_cases import FLOAT, KEY, RULE, examples, loss
 
 import jaxgd as gd
 
 W = jnp.zeros(3)
-ARRAYS = examples(np.float32)
+ARRAYS = examples(FLOAT)
 HELD_OUT = {name: a[:7] for name, a in ARRAYS.items()}
 
 
@@ -97,7 +97,7 @@ def test_a_metric_that_is_nan_is_no_improvement():
 
 @pytest.mark.parametrize("prune", [None, gd.Halving(keep=0.5, every=4)])
 def test_metrics_of_many_runs_are_those_of_each(prune):
-    starts = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
+    starts = np.random.default_rng(0).normal(size=(70, 3)).astype(FLOAT)
     record = recording(params=True)
     runs = gd.multistart(
         loss, starts, RULE, 9, data=gd.Batches(ARRAYS, 5, KEY), record=record, prune=prune
@@ -119,7 +119,7 @@ def test_each_of_many_runs_stops_by_its_own_metric():
     def fn(w):
         return {"score": jnp.abs(w - 0.5)}
 
-    starts = np.array([0.0, 0.2, -5.0], np.float32)
+    starts = np.array([0.0, 0.2, -5.0], FLOAT)
     record = gd.Record(evaluate=gd.Evaluate(fn, every=1, stop=gd.EarlyStop("score", 2)))
     runs = gd.multistart(walk, starts, WALK, 20, record=record)
     assert [gd.Status(s).name for s in runs.status] == ["STOPPED", "STOPPED", "MAX_STEPS"]

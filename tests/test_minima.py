@@ -124,7 +124,7 @@ def test_a_quadratic_has_the_eigenvalues_of_its_matrix():
     ],
 )
 def test_kinds(loss, kind, eigenvalues):
-    bend = at({"x": 0.0, "y": np.float32(1.0)}).curvature(loss)
+    bend = at({"x": 0.0, "y": 1.0}).curvature(loss)
     assert (bend.kind, bend.eigenvalues.tolist()) == (kind, eigenvalues)
 
 

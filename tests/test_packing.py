@@ -25,7 +25,9 @@ def tree(count=MANY + 2):
 
 def loss(params, scale=1.0):
     parts = [jnp.sum((leaf.astype(jnp.float32) - 0.3) ** 2) for leaf in jax.tree.leaves(params)]
-    return scale * (sum(parts) + 0.1 * jnp.sum(jnp.sin(params["many"][3])) * params["held"])
+    return scale * (
+        sum(parts) + 0.1 * jnp.sum(jnp.sin(params["many"][3])) * params["held"].astype(jnp.float32)
+    )
 
 
 def near(tree, other):

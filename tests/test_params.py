@@ -42,7 +42,7 @@ def test_nested_params_keep_their_structure_and_are_all_optimised():
     for before, after in zip(*map(jax.tree.leaves, (params, result.params)), strict=True):
         assert isinstance(after, jax.Array)
         assert after.shape == np.shape(before)
-        assert after.dtype == np.float32
+        assert after.dtype == jnp.result_type(before)
         np.testing.assert_allclose(after, np.asarray(before) * 0.8**50, rtol=1e-5)
     made = jax.jit(lambda p: gd.descend(squares, p, gd.GradientDescent(0.1), 50))(params).params
     assert jax.tree.structure(made) == jax.tree.structure(params)
@@ -138,6 +138,7 @@ def test_dtypes_never_change(rule, x64):
             assert np.all(np.isfinite(leaf)), name
 
 
+@pytest.mark.float32
 def test_a_weak_start_is_the_program_of_a_strong_one():
     weak, strong = jnp.asarray(2.0), jnp.float32(2.0)
     assert weak.weak_type

@@ -70,7 +70,7 @@ ON_TWO_DEVICES = """
     np.testing.assert_array_equal(rest.params, whole.params)
     assert all(np.isfinite(info.params).all() for info in seen) and len(seen) > 2
     data = jax.device_put(jnp.ones(4), second)
-    np.testing.assert_allclose(run(np.zeros(4, "float32"), args=(data,)).params, plain.params)
+    np.testing.assert_allclose(run(np.zeros(4), args=(data,)).params, plain.params)
 """
 
 

@@ -5,9 +5,13 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from readme_tables import README, with_tables
 
 import jaxgd as gd
+
+# Written for those who have changed none of JAX's settings.
+pytestmark = [pytest.mark.float32, pytest.mark.promotion]
 
 
 def blocks():

@@ -64,7 +64,8 @@ def test_digits_from_five_seeds(model, rate, epochs, accuracy):
 
     def score(params, batch):
         x, label = batch
-        return {"accuracy": jnp.mean(jnp.argmax(model.apply(params, x), -1) == label)}
+        found = jnp.argmax(model.apply(params, x), -1).astype(label.dtype)
+        return {"accuracy": jnp.mean(found == label)}
 
     keys = jax.random.split(jax.random.key(0), SEEDS)
     starts = jax.vmap(lambda key: model.init(key, TRAIN[0][:1]))(keys)

@@ -103,7 +103,7 @@ def test_too_high_a_rate_says_what_to_try_and_too_low_a_rate_runs_out_of_steps()
 @pytest.fixture(scope="module")
 def digits():
     images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
+    images = (images / 16).astype(jnp.result_type(float))
     order = np.random.default_rng(0).permutation(len(labels))
     train, test = order[:1400], order[1400:]
     return (images[train], labels[train]), (images[test], labels[test])
@@ -115,7 +115,7 @@ def cross_entropy(logits, labels):
 
 
 def linear(params, images):
-    return images @ params["w"] + params["b"]
+    return images @ params["w"] + params["b"][None]
 
 
 def network(params, images):

@@ -62,13 +62,13 @@ def test_points_are_shaped_like_params(draw):
     drawn = [*jax.tree.leaves(points["layers"]), points["rate"], points["empty"]]
     assert all(type(leaf) is np.ndarray for leaf in drawn)
     assert points["layers"][0]["w"].shape == (5, 2, 3)
-    assert points["layers"][0]["w"].dtype == np.float32
+    assert points["layers"][0]["w"].dtype == jnp.result_type(float)
     assert points["layers"][0]["b"].shape == (5, 3)
     assert points["layers"][0]["b"].dtype == jnp.bfloat16
     assert points["layers"][1]["c"].shape == (5,)
     assert points["layers"][1]["c"].dtype == np.float16
     assert points["rate"].shape == (5,)
-    assert points["rate"].dtype == np.float32
+    assert points["rate"].dtype == jnp.result_type(float)
     assert points["empty"].shape == (5, 0, 2)
     assert points["activation"] is activation
     assert points["name"] == "net"
@@ -77,7 +77,7 @@ def test_points_are_shaped_like_params(draw):
     np.testing.assert_array_equal(points["mask"], np.tile([True, False], (5, 1)))
     np.testing.assert_array_equal(points["one"], np.full(5, 3, np.int8))
     assert {points[name].strides[0] for name in ("steps", "mask", "one")} == {0}
-    assert (jax.random.key_data(points["key"]) == jax.random.key_data(params["key"])).all()
+    assert (jax.random.key_data(points["key"]) == jax.random.key_data(params["key"])[None]).all()
     assert points["key"].shape == (5,)
     entries = np.concatenate([np.float64(leaf).ravel() for leaf in drawn])
     assert len(set(entries)) > 0.9 * entries.size
@@ -406,7 +406,7 @@ def test_a_screen_keeps_the_best_and_spreads_them(keep):
 
 def test_a_screen_takes_any_params_and_says_if_too_few_are_finite():
     candidates = {"x": np.linspace(-3.0, 3.0, 13)[:, None].astype(np.float32), "n": np.arange(13)}
-    kept = starts.screen(lambda p: bumps(p["x"]) + p["n"], candidates, 3)
+    kept = starts.screen(lambda p: bumps(p["x"]) + p["n"].astype(np.float32), candidates, 3)
     assert kept["x"].shape == (3, 1)
     assert kept["n"].tolist() == [3, 4, 5] or kept["n"][0] in (4, 5)
     with pytest.raises(ValueError, match="finite loss and gradient, 10 of 13; got 11"):

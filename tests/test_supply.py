@@ -8,13 +8,13 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data_cases import COUNT, KEY, RULE, examples, loss, weighted_loss
+from data_cases import COUNT, FLOAT, KEY, RULE, examples, loss, weighted_loss
 
 import jaxgd as gd
 from jaxgd import supply
 
 W = jnp.zeros(3)
-ARRAYS = examples(np.float32)
+ARRAYS = examples(FLOAT)
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,7 @@ def test_batches_of_another_shape_are_told():
         yield {name: a[-3:] for name, a in ARRAYS.items()}
 
     with pytest.raises(
-        gd.RunFailed, match=r"batch 4 has float32 \(3, 3\).*\(drop_last=True of a DataLoader"
+        gd.RunFailed, match=r"batch 4 has float\d\d \(3, 3\).*\(drop_last=True of a DataLoader"
     ):
         gd.minimize(loss, W, RULE, data=gd.Batches(uneven), max_steps=20)
 
@@ -323,7 +323,7 @@ x.flush()
 x = np.load(sys.argv[1], mmap_mode="r")
 assert x.nbytes == 2**32
 data = gd.Batches(x, 64, jax.random.key(0))
-result = gd.minimize(lambda w, batch: jnp.mean((batch @ w - 1.0) ** 2), jnp.zeros(width),
+result = gd.minimize(lambda w, batch: jnp.mean((batch @ w - 1.0) ** 2), jnp.zeros(width, "f4"),
                      gd.GradientDescent(1e-6), data=data, max_steps=400)
 assert int(result.steps) == 400
 status = pathlib.Path("/proc/self/status").read_text()

@@ -24,8 +24,8 @@ def bowl(x):
 
 
 def network(params, x, y):
-    hidden = jnp.tanh(x @ params["w1"] + params["b1"])
-    logits = hidden @ params["w2"] + params["b2"]
+    hidden = jnp.tanh(x @ params["w1"] + params["b1"][None])
+    logits = hidden @ params["w2"] + params["b2"][None]
     chosen = jnp.take_along_axis(logits, y[:, None], 1)[:, 0]
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - chosen)
 
@@ -199,7 +199,10 @@ def test_the_rate_is_replaced_inside_a_chain():
             gd.Warmup(gd.Constant(0.2), steps=10, init=0.1),
             lambda rate: gd.Warmup(gd.Constant(rate), steps=10, init=rate / 2),
         ),
-        (lambda step: 4.0 / (1 + step), lambda rate: gd.InverseTimeDecay(rate, rate=1.0)),
+        (
+            lambda step: 4.0 / (1 + jnp.asarray(step, float)),
+            lambda rate: gd.InverseTimeDecay(rate, rate=1.0),
+        ),
     ],
 )
 def test_a_schedule_keeps_its_form_and_rates_are_its_highest(given, meant):
@@ -286,12 +289,12 @@ def find(rule=None, **given):
         (lambda: find(gd.ClipByValue(1.0)), "ClipByValue only transforms"),
         (lambda: find(gd.Adam(-1.0)), "rule.learning_rate must be a number >= 0"),
         (lambda: find(gd.Adam(gd.Constant(0.0))), "the schedule of Adam must have a finite rate"),
-        (lambda: find(gd.Adam(lambda step: 1.0 / step)), "its highest is inf"),
+        (lambda: find(gd.Adam(lambda step: 1.0 / step.astype(float))), "its highest is inf"),
         (lambda: find(low=0.0), "low must be a finite learning rate > 0, got 0.0"),
         (lambda: find(low="x"), "low must be a finite learning rate > 0, got 'x'"),
         (lambda: find(high=np.inf), "high must be a finite learning rate > 0, got inf"),
         (lambda: find(low=1.0, high=0.1), "high must be so far above low that 43 rates differ"),
-        (lambda: find(low=1.0, high=1.0 + 1e-9), "high must be so far above low"),
+        (lambda: find(low=1.0, high=1.0 + 1e-15), "high must be so far above low"),
         (lambda: find(count=2), "count must be a whole number >= 3, got 2"),
         (lambda: find(max_steps=0), "max_steps must be a whole number >= 1, got 0"),
         (lambda: find(epochs=3), "epochs are passes over data"),
@@ -345,7 +348,7 @@ def test_a_rate_for_mini_batches():
         return -jnp.mean(jnp.take_along_axis(scores, digit[:, None], 1))
 
     data = gd.Batches(arrays, 64, jax.random.key(0), shared=True)
-    start = jnp.zeros((64, 10))
+    start = jnp.zeros((64, 10), jnp.float32)
     finding = gd.find_learning_rate(loss, start, gd.Momentum(1.0), data=data, epochs=5)
     rates = np.geomspace(1e-3, 10, 60)
     fine = gd.sweep(loss, start, gd.grid(gd.Momentum, learning_rate=rates), data=data, epochs=5)

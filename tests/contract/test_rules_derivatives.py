@@ -70,7 +70,7 @@ def test_params_that_never_get_a_gradient_leave_the_hypergradient_finite(rule):
     """Roots and quotients of averages that stay zero: where() must not hide a NaN behind it."""
 
     def moved(rule):
-        x = START.astype("float32")
+        x = START.astype(jnp.result_type(float))
         state = rule.init(x)
         for g in (jnp.array([0.0, 1.0, -1.0]), jnp.array([0.0, 0.5, 0.0])):
             u, state = rule.update(g, state, x)

@@ -55,6 +55,7 @@ def test_converges_also_in_complex_params_and_numbers_retrace_nothing(rule):
         assert len(traces) == first
 
 
+@pytest.mark.promotion
 @each_rule
 def test_a_complex_descent_on_a_line_through_zero_is_the_real_one_turned(rule):
     """A rule looks at the magnitude of a complex number where it looks at that of a real one."""
@@ -70,6 +71,7 @@ def test_a_complex_descent_on_a_line_through_zero_is_the_real_one_turned(rule):
         np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-13 + off)
 
 
+@pytest.mark.promotion
 def test_a_linear_rule_sees_a_complex_number_as_its_two_parts():
     """Which rules are linear in the gradients is found by trying."""
     linear = []
@@ -86,6 +88,7 @@ def test_a_linear_rule_sees_a_complex_number_as_its_two_parts():
     assert {"GradientDescent", "Momentum", "Momentum-nesterov"} <= set(linear)
 
 
+@pytest.mark.promotion
 def test_complex_runs_of_linear_rules_are_those_of_stacked_parts():
     target = np.array([1 + 2j, -0.5 - 1j])
 
