@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from jaxgd.refusal import described
 
 SHARE = 50
 """A checkpoint that takes a second is not made again for so many seconds: at most 2% of a run."""
+tell: ContextVar[Callable[[int], None]] = ContextVar("tell", default=lambda _: None)
+"""Called with the step at which a run goes on, once its checkpoint is known to be its own."""
 _NAME = re.compile(rf"checkpoint-(\d{{6,}})-([0-9a-f]{{{DIGITS}}})\.npz")
 
 

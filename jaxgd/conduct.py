@@ -83,7 +83,8 @@ class Course:
             keeper.vault.say_where()
         self._show(attention.bar)
         if attention.interruption.requested:  # perhaps when all had ended: it must not pass unseen
-            self.log.append("Interrupted from the keyboard")
+            told = attention.interruption.terminated
+            self.log.append("Told to terminate" if told else "Interrupted from the keyboard")
         status = self.ledger.status(slice(None))
         self.ledger.end(status == PAUSED, board.halt)
         self.ledger.end(status == Status.RUNNING, Status.NOT_STARTED)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxgd.archive import Contents
-from jaxgd.checkpoint import Checkpoint, Vault, opened, understanding, warn
+from jaxgd.checkpoint import Checkpoint, Vault, opened, tell, understanding, warn
 from jaxgd.crew import Crew
 from jaxgd.fingerprint import check
 from jaxgd.ledger import Ledger
@@ -60,6 +60,7 @@ class Keeper:
 
     def _taken_up(self, says: dict[str, Any], arrays: dict[str, Any]) -> Place:
         check(says["fingerprint"], self.fingerprint, self.vault.path)
+        tell.get()(says["step"])
         self.ledger.restore(says["ledger"], arrays)
         if self.panel is not None:
             self.panel.restore(says["panel"], arrays, self.ledger.outcomes.saved.carry.x)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxgd.archive import Contents
-from jaxgd.checkpoint import Checkpoint, Vault, opened, understanding
+from jaxgd.checkpoint import Checkpoint, Vault, opened, tell, understanding
 from jaxgd.data import Batches
 from jaxgd.fingerprint import check
 from jaxgd.journal import Journal, Seen
@@ -51,6 +51,7 @@ class Saver:
                 f"max_steps must be at least {self.step}, where the run in {self.vault.path} is, "
                 f"got {max_steps}"
             )
+        tell.get()(int(self.found[0]["step"]))
 
     def take_over(self, first_step: int, step: int, before: Best | None) -> None:
         """Say where the run began, where it is, and which is its best iterate from before."""
