@@ -63,11 +63,12 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
       >>> find_target("styblinski_tang", dimensions=3).start
       array([0., 0., 0.])
     """
-    if ":" not in text and not text.endswith(".py") and Path(text).name == text:
+    named = location_and_name(text)
+    if named is None:
         return _landscape(text, dimensions)
     if dimensions is not None:
         raise ValueError("--dimensions is for landscapes; a file says it by the shape of params")
-    location, _, name = text.rpartition(":")
+    location, name = named
     if not location or not name.isidentifier():
         raise ValueError(f"TARGET must be a landscape or path/to/file.py:loss, got {text!r}")
     path = Path(location).absolute()
@@ -83,6 +84,19 @@ def find_target(text: str, dimensions: int | None = None, seed: int = 0) -> Targ
     of_loss = jax.random.fold_in(key, 1) if _takes_key(loss) else None
     bounds = module.bounds if _has(module, "bounds", path) else None
     return Target(loss, _start(module, path, key), path, of_loss, bounds, bounds)
+
+
+def location_and_name(text: str) -> tuple[str, str] | None:
+    """The file that `text` names, and the loss in it; None if it names a landscape.
+
+    Example:
+      >>> location_and_name("path/to/file.py:loss")
+      ('path/to/file.py', 'loss')
+    """
+    if ":" not in text and not text.endswith(".py") and Path(text).name == text:
+        return None
+    location, _, name = text.rpartition(":")
+    return location, name
 
 
 def _landscape(text: str, dimensions: int | None) -> Target:

@@ -13,6 +13,7 @@ from jaxgd.cli.errors import OneLineErrors
 from jaxgd.cli.listing import landscapes, rules, schedules
 from jaxgd.cli.options import Headed, Option, compare_options, run_options, tune_options
 from jaxgd.cli.report import report
+from jaxgd.cli.resume import resume
 from jaxgd.cli.run import run
 from jaxgd.cli.tune import tune
 
@@ -66,6 +67,7 @@ def _command(
 
 for _made in (
     _command(run, "Minimise a loss.", run_options(), _RUN_EXAMPLES),
+    resume,
     _command(tune, "Suggest a learning rate.", tune_options(), _TUNE_EXAMPLES),
     _command(compare, "Compare update rules.", compare_options(), _COMPARE_EXAMPLES),
     report,

@@ -15,6 +15,8 @@ from jaxgd.target import blame, first_paragraph, is_by
 
 INTERRUPTED = 130
 """The exit status that a shell gives to a command that Ctrl-C ended."""
+TERMINATED = 143
+"""The same of one that was told to terminate."""
 
 _EXPECTED = (
     TypeError,

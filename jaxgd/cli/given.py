@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import jax
 from jaxgd.cache import cache_programs
 from jaxgd.canonical import as_count
 from jaxgd.cli.many import Many
-from jaxgd.cli.options import DEFAULT_RATE, DEFAULT_SAMPLER
+from jaxgd.cli.options import DEFAULT_EVERY, DEFAULT_RATE, DEFAULT_SAMPLER
 from jaxgd.files import prepare
 from jaxgd.programs import option as jax_option
 from jaxgd.schedules.expression import read_schedule
@@ -66,6 +67,21 @@ def count_of(given: Mapping[str, Any], name: str, at_least: int = 1) -> int | No
 def needed(given: Mapping[str, Any], name: str, at_least: int) -> int:
     """A whole number of an option that has a default."""
     return as_count(given[name], option(name), at_least=at_least)
+
+
+def every_of(given: Mapping[str, Any]) -> float | None:
+    """Seconds from one checkpoint to the next, None where there shall be none."""
+    every = given["checkpoint_every"]
+    if every is None:
+        wanted = given["out"] is not None and not given["no_checkpoint"]
+        return DEFAULT_EVERY if wanted else None
+    if given["no_checkpoint"]:
+        raise ValueError("--checkpoint-every and --no-checkpoint exclude each other")
+    if given["out"] is None:
+        raise ValueError("--checkpoint-every writes checkpoints: say where to, with --out DIR")
+    if not 0 < every < math.inf:
+        raise ValueError(f"--checkpoint-every must be a number of seconds > 0, got {every:g}")
+    return float(every)
 
 
 def many_of(given: Mapping[str, Any]) -> Many | None:

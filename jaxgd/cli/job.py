@@ -1,13 +1,16 @@
 """What the options of `jaxgd run` say, checked; and the descent that they ask for."""
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from jaxgd.checkpoint import Checkpoint
 from jaxgd.cli.given import (
     Folder,
     count_of,
+    every_of,
     folder_of,
     many_of,
     needed,
@@ -15,7 +18,10 @@ from jaxgd.cli.given import (
     rule_of,
     wants_bar,
 )
+from jaxgd.cli.heard import Heard
 from jaxgd.cli.many import Many
+from jaxgd.cli.screen import typed
+from jaxgd.cli.unfinished import Command, Unfinished
 from jaxgd.files import named_params
 from jaxgd.many import multistart
 from jaxgd.minimize import minimize
@@ -46,11 +52,19 @@ class Job:
     keep: str | None
     time_limit: float | None
     progress: bool
-    out: Folder | None
     many: Many | None
+    out: Folder | None = None
+    unfinished: Unfinished | None = None
+    """Where a run that ends too early is kept."""
 
     def run(self, target: Target) -> Result | Runs:
-        """Descend on the target."""
+        """Descend on the target, or go on where that ended."""
+        if self.unfinished is None:
+            return self._descend(target, None)
+        with self.unfinished.used():
+            return self._descend(target, self.unfinished.checkpoint)
+
+    def _descend(self, target: Target, checkpoint: Checkpoint | None) -> Result | Runs:
         rule = chain(*self.transforms, self.rule)
         options: dict[str, Any] = {
             "bounds": target.bounds,
@@ -60,6 +74,7 @@ class Job:
             "time_limit": self.time_limit,
             "progress": self.progress,
             "record": self._record(target),
+            "checkpoint": checkpoint,
         }
         if self.many is None:
             return minimize(target.loss, target.start, rule, self.max_steps, **options)
@@ -109,7 +124,8 @@ def checked_job(given: Mapping[str, Any]) -> Job:
     limit = given["time_limit"]
     if limit is not None and not limit > 0:
         raise ValueError(f"--time-limit must be a number of seconds > 0, got {limit:g}")
-    return Job(
+    every = every_of(given)
+    job = Job(
         rule=rule,
         transforms=before,
         stop=Stop(**tests),
@@ -120,5 +136,10 @@ def checked_job(given: Mapping[str, Any]) -> Job:
         time_limit=limit,
         progress=wants_bar(given),
         many=many_of(given),
-        out=folder_of(given),  # last, since it makes the directory
     )
+    out = folder_of(given)  # last, since it makes the directory
+    if out is None or every is None:
+        return dataclasses.replace(job, out=out)
+    command = Command(tuple(typed()[1:]), os.getcwd())
+    unfinished = Unfinished(out, every, command, Heard(below_a_bar=job.progress))
+    return dataclasses.replace(job, out=out, unfinished=unfinished)

@@ -39,14 +39,19 @@ class Many:
         return _IN_A_BOX[self.sampler](target.start, target.box, self.starts, seed=seed)
 
 
-def verdict_on_many(runs: Runs) -> tuple[str, int]:
-    """What the table leaves to be said, and the exit status."""
+def verdict_on_many(runs: Runs, ended_by: str) -> tuple[str, int]:
+    """What the table leaves to be said, and the exit status.
+
+    Args:
+      runs: what came out.
+      ended_by: what is said if somebody ended them.
+    """
     seen = set(runs.status.tolist())
     all_failed = not runs.succeeded.any()
     late = Status.TIME_LIMIT in seen
     # If it was not the time limit, it was Ctrl-C that kept runs from starting.
     if Status.INTERRUPTED in seen or (Status.NOT_STARTED in seen and not late):
-        return "Interrupted from the keyboard; this is how far the runs got.", INTERRUPTED
+        return f"{ended_by}; this is how far the runs got.", INTERRUPTED
     if late:
         return "The time limit passed; this is how far the runs got.", int(all_failed)
     return (_ALL_FAILED, 1) if all_failed else ("", 0)

@@ -14,6 +14,7 @@ from jaxgd.stop import Stop
 from jaxgd.target import TRANSFORM_OPTIONS, option, options_of
 
 DEFAULT_RATE = 0.01
+DEFAULT_EVERY = 10.0
 DEFAULT_SAMPLER = "sobol"
 RULES_COMPARED = "gradient-descent,momentum,rmsprop,adam"
 _WIDEST = 28  # "--initial-accumulator NUMBER" in the left column of the help
@@ -85,6 +86,7 @@ def run_options() -> Iterator[Option]:
     keep = Option(["--keep"], "The run and what comes out", text, type=kept)
     files = "result.npz and result.json, of many starts runs.npz and runs.json"
     yield from _outcome_options("The run and what comes out", files, keep)
+    yield from _checkpoint_options()
     yield from _many_options()
     yield from _stop_options()
     yield from _transform_options()
@@ -155,6 +157,14 @@ def _outcome_options(heading: str, files: str, *more: Option) -> Iterator[Option
     yield Option(["--out"], heading, text, type=Directory(), metavar="DIR")
     text = "Draw pictures there too, as PNG and SVG; needs Matplotlib."
     yield Option(["--plot"], heading, text, is_flag=True)
+
+
+def _checkpoint_options() -> Iterator[Option]:
+    heading = "To go on after an interruption"
+    text = f"From one checkpoint in DIR/checkpoint to the next.  [default: {DEFAULT_EVERY:g}]"
+    yield _number("checkpoint_every", heading, text, metavar="SECONDS")
+    text = "Keep none, and leave alone what is there."
+    yield Option(["no_checkpoint", "--no-checkpoint"], heading, text, is_flag=True)
 
 
 def _many_options() -> Iterator[Option]:

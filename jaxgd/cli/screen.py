@@ -17,12 +17,13 @@ from jaxgd.tree import PyTree
 Rows = list[tuple[str, str]]
 
 
-def say(rows: Rows, *messages: str, below: str = "") -> None:
-    """Print a table, what is below it as it is, and sentences within 80 columns."""
+def say(rows: Rows, *messages: str, below: str = "", last: str = "") -> None:
+    """Print a table, what is below it as it is, sentences within 80 columns, and a command."""
     lines = [_row(name, value) for name, value in rows]
     lines += ["", below, ""] if below else []
     for message in messages:
         lines += textwrap.wrap(message, 80)
+    lines += [f"  {last}"] if last else []
     click.echo("\n".join(lines))
 
 
@@ -39,7 +40,12 @@ def precision(params: PyTree) -> str:
 
 def made_by() -> dict[str, Any]:
     """What a JSON file says of its making: the command line as it was given, the date, versions."""
-    return provenance(click.get_current_context().find_root().obj)
+    return provenance(typed())
+
+
+def typed() -> list[str]:
+    """The command line as it was given."""
+    return click.get_current_context().find_root().obj  # type: ignore[no-any-return]
 
 
 def draw(out: Folder, name: str, figure: Any) -> list[Path]:
