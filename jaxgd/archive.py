@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,8 @@ from jaxgd.tree import is_key
 
 FORMAT = 1
 """Of the files; a later one reads those before it."""
+SAYS = {"kinds", "kind", "step", "fingerprint"}
+"""What each says at least."""
 DIGITS = 16
 """Of a file's SHA-256 that are in its name."""
 
@@ -48,6 +51,8 @@ def read(path: Path) -> Contents:
             says = json.loads(archive["says"].tobytes())
             if says["format"] > FORMAT:
                 raise ValueError(f"it is of format {says['format']}, which is newer than jaxgd")
+            if not (SAYS <= says.keys() and {"kind", "versions"} <= says["fingerprint"].keys()):
+                raise ValueError("it does not say of what run it is")
             stored = [archive[f"a{i}"] for i in range(len(says["kinds"]))]
     named = zip(says.pop("kinds").items(), stored, strict=True)
     return says, {name: _restored(array, kind) for (name, kind), array in named}
@@ -66,7 +71,10 @@ def digest_of(file: IO[bytes]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]  # type: ignore[arg-type]
 
 
-DAMAGES = (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, zipfile.BadZipFile)
+DAMAGES = (
+    ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError, EOFError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What reading a file raises whose bytes are not ours."""
 
 
