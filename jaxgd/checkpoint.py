@@ -90,7 +90,8 @@ class Checkpoint:
 class Vault:
     """The directory of a `Checkpoint` while a run uses it."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, writes: bool = True) -> None:
+        self._writes = writes
         self._given, self._path = checkpoint, Path(checkpoint.directory).absolute()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jaxgd-checkpoint")
         self._under_way: Future[None] | None = None
@@ -157,7 +158,8 @@ class Vault:
         self.begin_at(step)
         self._next_time = time.perf_counter() + float(self._given.every)
         self._soonest = time.perf_counter() + SHARE * spent
-        self._under_way = self._pool.submit(self._write, make)
+        if self._writes:
+            self._under_way = self._pool.submit(self._write, make)
 
     def settle(self) -> None:
         """Wait until what is being written is on the disk; warn, once, if it cannot be."""
@@ -234,13 +236,19 @@ def opened(checkpoint: Checkpoint | None) -> Iterator[Vault | None]:
         if problem is not None:
             warn(f"{path}: {problem}; the run goes on, and what is there stays")
         else:
-            for left_over in path.glob(".checkpoint-*"):
-                left_over.unlink(missing_ok=True)
-        vault = Vault(checkpoint)
+            _clear(path)
+        vault = Vault(checkpoint, writes=problem is None)
         try:
             yield vault
         finally:
             vault.close()
+
+
+def _clear(path: Path) -> None:
+    """Remove what a process that was killed has begun to write."""
+    for left_over in path.glob(".checkpoint-*"):
+        with contextlib.suppress(OSError):  # a directory, or one that cannot be written to
+            left_over.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
