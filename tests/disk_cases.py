@@ -11,8 +11,8 @@ from kept_jobs import arrays_of
 from jaxgd.archive import read
 
 
-class BrokenOff(Exception):
-    """In the place of what ends a process."""
+class BrokenOff(BaseException):
+    """In the place of what ends a process: an Exception would have a last checkpoint made."""
 
 
 def break_off(run, step):
