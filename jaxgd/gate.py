@@ -37,10 +37,10 @@ class Gate:
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
         """Nobody is at work inside."""
-        with self._changed:
-            self._closed = True
-            self._changed.wait_for(lambda: self._waiting >= self._at_work)
-        try:
+        try:  # also what interrupts the waiting must not leave it closed
+            with self._changed:
+                self._closed = True
+                self._changed.wait_for(lambda: self._waiting >= self._at_work)
             yield
         finally:
             with self._changed:
