@@ -72,8 +72,9 @@ def keeping(result: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        error.result = result  # type: ignore[attr-defined]
-        error.add_note("Its attribute `result` has what had been done up to then.")
+        with contextlib.suppress(AttributeError):  # a property of the user's
+            error.result = result  # type: ignore[attr-defined]
+            error.add_note("Its attribute `result` has what had been done up to then.")
         raise
 
 
