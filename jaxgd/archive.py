@@ -51,7 +51,7 @@ def read(path: Path) -> Contents:
             says = json.loads(archive["says"].tobytes())
             if says["format"] > FORMAT:
                 raise ValueError(f"it is of format {says['format']}, which is newer than jaxgd")
-            if not (SAYS <= says.keys() and {"kind", "versions"} <= says["fingerprint"].keys()):
+            if not (says.keys() >= SAYS and {"kind", "versions"} <= says["fingerprint"].keys()):
                 raise ValueError("it does not say of what run it is")
             stored = [archive[f"a{i}"] for i in range(len(says["kinds"]))]
     named = zip(says.pop("kinds").items(), stored, strict=True)
