@@ -109,5 +109,10 @@ def arrays_of(outcome):
     told = {"log": np.array(getattr(outcome, "log", ()))}
     for name in (name for name in FOUND if hasattr(outcome, name)):
         leaves = jax.tree_util.tree_leaves_with_path(getattr(outcome, name))
-        told |= {name + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        told |= {name + jax.tree_util.keystr(path): _array(leaf) for path, leaf in leaves}
     return told
+
+
+def _array(leaf):
+    is_key = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
