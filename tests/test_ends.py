@@ -209,9 +209,10 @@ MIDST = """
         return call(worker, *rest)
 
     def interrupting(worker, *rest):
-        while gate and not counts[0] and not gate[0]._closed:
+        late = time.monotonic() + 0.05  # it is closed only when steps have been made
+        while gate and not counts[0] and not gate[0]._closed and time.monotonic() < late:
             time.sleep(0.001)
-        if gate:
+        if gate and gate[0]._closed:
             when(1, interrupt)
         return call(worker, *rest)
 
