@@ -33,8 +33,8 @@ class Checkpoint:
     If `directory` holds a checkpoint of this very run, the call continues it, to the same bits as
     if it had never been ended; the whole history is in the result. If it holds one of another run
     (another form of params, other numbers of the rule, other values of params, args or data), that
-    is an error. `max_steps`, tolerances and `time_limit` may differ: a run that has ended can be
-    made longer.
+    is an error. `time_limit` and callbacks may differ; of a single run tolerances and `max_steps`
+    too, so that one that has ended can be made longer.
 
     Files are written by a thread while the device computes, each under another name first, and
     found damaged when they are read if a single bit of them is another. They are NumPy archives

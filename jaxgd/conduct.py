@@ -141,7 +141,7 @@ class Course:
             runs = self._who_go_on(place.runs, step)
             place = Place(place.first, place.station + 1, runs, resumed=True)
         self.place, runs = place, place.runs
-        rows = self.max_steps + self.final_row
+        rows = min(self.max_steps + self.final_row, 2**31 - 1)  # int32 on the device
         end = End(np.int32(self.max_steps), np.int32(rows))
         self.crew.go(runs, Leg(end, Status.MAX_STEPS, place.resumed), board, look)
         last_row = self.final_row or self.max_steps == 0  # seen at a station, or at the start

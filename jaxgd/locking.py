@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,14 +31,18 @@ def locked(directory: Path) -> Iterator[str | None]:
         yield error.strerror
         return
     try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            yield f"{directory / 'lock'} is no file"
+            return
         try:
             if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(handle, 20).decode(errors="replace").strip() or "another process"
+            owner = os.read(handle, 20).decode(errors="replace").strip()
+            by = f"process {owner}" if owner.isdigit() else "another process"
             raise ValueError(
-                f"checkpoint: {directory} is in use by process {owner}: give another directory, or "
-                "wait until it has ended"
+                f"checkpoint: {directory} is in use by {by}: give another directory, or wait until "
+                "it has ended"
             ) from None
         except OSError:
             pass  # a file system without locks

@@ -109,7 +109,8 @@ class Run:
             raise
 
     def _save(self, result: Result, saver: Saver | None) -> None:
-        if saver is not None:
+        # Not again what is there.
+        if saver is not None and saver.step != int(result.state.carry.step):
             saver.save(result.state.carry, result.state.best, self.journal, self.readings)
 
     def _caller(self, watch: Watch, limit: float | None) -> Caller:

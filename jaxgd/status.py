@@ -72,9 +72,10 @@ def keeping(result: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with contextlib.suppress(AttributeError):  # a property of the user's
-            error.result = result  # type: ignore[attr-defined]
-            error.add_note("Its attribute `result` has what had been done up to then.")
+        if getattr(error, "result", None) is None:  # a RunFailed has one of its own
+            with contextlib.suppress(AttributeError):  # a property of the user's
+                error.result = result  # type: ignore[attr-defined]
+                error.add_note("Its attribute `result` has what had been done up to then.")
         raise
 
 
