@@ -55,6 +55,7 @@ class Options:
     time_limit: float | None
     checkpoint: Checkpoint | None
     engine: Engine | None
+    debug: bool
     throw: bool
 
 
@@ -90,9 +91,8 @@ def job_of(loss: Any, runs: Spread, options: Options) -> ManyJob:
         pauses=options.prune is not None or record.evaluate is not None,
         evaluate=record.evaluate,
     )
-    check_host_options(
-        options.callback, options.time_limit, progress=options.progress, throw=options.throw
-    )
+    switches = {name: getattr(options, name) for name in ("progress", "debug", "throw")}
+    check_host_options(options.callback, options.time_limit, **switches)
     if problem.bounded:
         everyone = np.arange(math.prod(runs.shape))
         starts = jax.tree.unflatten(jax.tree.structure(x), starts_of(job, everyone))

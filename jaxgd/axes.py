@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgd.grid import Column, Grid, leaves_of, number_paths
 from jaxgd.refusal import described, in_a_line, shown
-from jaxgd.rules import canonical_rule
+from jaxgd.rules import canonical_rule, is_foreign
 from jaxgd.tree import PyTree, is_concrete, is_key, per_leaf, strong, traced_or_static
 
 
@@ -54,6 +54,23 @@ class Spread:
     columns: dict[str, dict[str, Column]]
     """The mapped leaves of params, rule, args and key by their paths in each."""
     shape: tuple[int, ...]
+
+    def of(self, name: str, run: int) -> PyTree:
+        """The params, rule, args or key of one of the runs."""
+        columns = self.columns.get(name, {})
+
+        def one(path: Any, leaf: Any) -> Any:
+            column = columns.get(jax.tree_util.keystr(path))
+            return leaf if column is None else restored(column.take(np.array([run])), leaf)[0]
+
+        return jax.tree_util.tree_map_with_path(one, getattr(self, name), is_leaf=is_foreign)
+
+
+def restored(values: Any, one: Any) -> Any:
+    """Keys of the data of some, if one of them is a key; else as they are."""
+    return (
+        jax.random.wrap_key_data(values, impl=jax.random.key_impl(one)) if is_key(one) else values
+    )
 
 
 def spread(params: PyTree, rule: Any, args: Any, key: Any, axes: Axes, *, combine: bool) -> Spread:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgd.axes import Spread
+from jaxgd.axes import Spread, restored
 from jaxgd.blocks import ManyJob
 from jaxgd.ledger import Ledger
 from jaxgd.panel import Panel
@@ -71,7 +71,7 @@ def _held(spread: Spread, job: ManyJob, runs: Any) -> list[Any]:
     for (path, leaf), kind in zip(places, job.problem.params.kinds, strict=True):
         column = columns.get(jax.tree_util.keystr(path))
         if kind == "held" and column is not None:
-            leaves.append(_restored(column.take(runs), leaf))
+            leaves.append(restored(column.take(runs), leaf))
         elif kind == "held":
             broadcast = jnp.broadcast_to if is_key(leaf) else np.broadcast_to
             leaves.append(broadcast(leaf, (len(runs), *np.shape(leaf))))
@@ -88,15 +88,9 @@ def _mapped(spread: Spread, name: str, runs: Any) -> PyTree:
         column = columns.get(jax.tree_util.keystr(path))
         if column is None:
             return leaf if name == "rule" else None
-        return _restored(column.take(runs), leaf)
+        return restored(column.take(runs), leaf)
 
     return jax.tree_util.tree_map_with_path(one, getattr(spread, name), is_leaf=is_foreign)
-
-
-def _restored(values: Any, one: Any) -> Any:
-    return (
-        jax.random.wrap_key_data(values, impl=jax.random.key_impl(one)) if is_key(one) else values
-    )
 
 
 def scale_of(job: ManyJob, ledger: Ledger) -> Scale:

@@ -26,6 +26,7 @@ from jaxgd.panel import TOGETHER, Panel
 from jaxgd.progress import Bar
 from jaxgd.races import Halving, Rediscovered
 from jaxgd.refusal import described, refuse_tracers
+from jaxgd.replay import Replay
 from jaxgd.runs import Runs
 from jaxgd.signals import Interruption, catching_interrupts
 from jaxgd.status import RunFailed, Status, keeping
@@ -53,6 +54,8 @@ def run_many(
     ):
         work = _Work(runs, job, max_steps, vault)
         result = work.carry_out_somehow(loss, options, interruption)
+        if options.debug:
+            result = Replay(loss, runs, options, max_steps, interruption).diagnose(result)
     failed = np.array([Status(s).failed for s in np.unique(result.status)])
     if np.all(result.status == Status.NON_FINITE):
         warnings.warn(

@@ -45,6 +45,7 @@ def minimize_many(
     time_limit: float | None = None,
     checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
+    debug: bool = False,
     throw: bool = False,
 ) -> Runs:
     """Minimise a loss by many runs that differ in starts, numbers of the rule, args or keys.
@@ -83,6 +84,8 @@ def minimize_many(
       time_limit: seconds after which all is stopped; compilation does not count.
       checkpoint: where the runs are kept on the disk; the same call goes on from there.
       engine: how the steps are made.
+      debug: as for `minimize`, of the first eight runs that are NON_FINITE, each of which is made
+        again alone; `runs.message` and `runs[i].message` say what was found.
       throw: raise a RunFailed if every run failed.
 
     Returns:
@@ -105,7 +108,7 @@ def minimize_many(
     """
     options = Options(
         axes, args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes, devices,
-        prune, enough, progress, callback, time_limit, checkpoint, engine, throw,
+        prune, enough, progress, callback, time_limit, checkpoint, engine, debug, throw,
     )  # fmt: skip
     return run_many(loss, params, rule, max_steps, options, combine=False)
 
@@ -134,6 +137,7 @@ def multistart(
     time_limit: float | None = None,
     checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
+    debug: bool = False,
     throw: bool = False,
 ) -> Runs:
     """Minimise a loss from many starts.
@@ -166,7 +170,7 @@ def multistart(
         )
     options = Options(
         Axes(params=0), args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes,
-        devices, prune, enough, progress, callback, time_limit, checkpoint, engine, throw,
+        devices, prune, enough, progress, callback, time_limit, checkpoint, engine, debug, throw,
     )  # fmt: skip
     return run_many(loss, starts, rule, max_steps, options, combine=False)
 
@@ -196,6 +200,7 @@ def sweep(
     time_limit: float | None = None,
     checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
+    debug: bool = False,
     throw: bool = False,
 ) -> Runs:
     """Minimise a loss under every rule of a grid, from one start or from many.
@@ -229,6 +234,6 @@ def sweep(
         )
     options = Options(
         axes, args, bounds, stop, has_aux, key, data, epochs, record, keep, lanes, devices,
-        prune, enough, progress, callback, time_limit, checkpoint, engine, throw,
+        prune, enough, progress, callback, time_limit, checkpoint, engine, debug, throw,
     )  # fmt: skip
     return run_many(loss, params, grid, max_steps, options, combine=True)

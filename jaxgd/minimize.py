@@ -13,6 +13,7 @@ from jaxgd.bounds import checked_bounds
 from jaxgd.canonical import is_quantity
 from jaxgd.checkpoint import Checkpoint
 from jaxgd.data import Batches, given_data, steps_of, traced_of
+from jaxgd.diagnosis import diagnosed
 from jaxgd.driver import Job, program_for
 from jaxgd.engines import Cpu, Engine, Plain
 from jaxgd.fingerprint import fingerprint_of
@@ -56,6 +57,7 @@ def minimize(
     time_limit: float | None = None,
     checkpoint: Checkpoint | None = None,
     engine: Engine | None = None,
+    debug: bool = False,
     throw: bool = False,
 ) -> Result:
     """Minimise a differentiable loss by gradient descent.
@@ -98,6 +100,8 @@ def minimize(
       checkpoint: where the run is kept on the disk; the same call goes on from there. The result is
         then that of the whole run, as if nothing had ended it.
       engine: how the steps are run; by default the fastest of `jaxgd.engines` that takes the loss.
+      debug: if the run is NON_FINITE, `result.message` says what was so first, at which step and in
+        which arrays. It costs nothing before that: the step is made again.
       throw: raise a RunFailed instead of returning a result that failed.
 
     Returns:
@@ -120,7 +124,7 @@ def minimize(
     given = {"params": params, "args": args, "rule": rule, "bounds": bounds, "stop": stop}
     given |= {"key": key, "state": state, "time_limit": time_limit}
     refuse_tracers("minimize", given | {"data": traced_of(data)})
-    check_host_options(callback, time_limit, progress=progress, throw=throw)
+    check_host_options(callback, time_limit, progress=progress, debug=debug, throw=throw)
     if isinstance(data, Batches) and data.reads:  # before a batch is taken from it
         canonical_rule(rule)
         checked_stop(stop, stochastic=True)
@@ -137,17 +141,18 @@ def minimize(
         fed = given_data(data) if supply is None else (supply.plan, supply.feed(first))
         form: Any = {"bounds": bounds, "has_aux": has_aux, "key": key, "data": fed}
         problem, x, inputs = pose(loss, params, args=args, **form)
-        job = _job(problem, (x, inputs), rule, (stop, record, keep, engine))
+        job = job_for(problem, (x, inputs), rule, (stop, record, keep, engine))
         order = getattr(data, "order", None)
         if state is not None:
             check_fit(state, job, order)
             if bounds is not None and _shapes(state.carry.x) == _shapes(job.x):
                 checked_bounds(bounds, params, job.problem.unpacked(state.carry.x))
-        run = _run(loss, job, max_steps, supply, Marks(name_of(job.rule), order))
+        run = run_of(loss, job, max_steps, supply, Marks(name_of(job.rule), order))
         if saver is not None:
             asked = {"params": params, "args": args, "bounds": bounds, "key": key, "data": data}
             saver.check(fingerprint_of(asked, job, run.program), max_steps)
         result = run.go(job.x, state, Watch(interruption, callback, time_limit, progress, saver))
+        result = diagnosed(loss, job, run, result) if debug else result
     if interruption.requested:  # perhaps when the run had ended already: it must not pass unseen
         result = dataclasses.replace(result, status=np.int32(Status.INTERRUPTED))
     if supply is not None:
@@ -157,7 +162,7 @@ def minimize(
     return result
 
 
-def _job(problem: Problem, traced: tuple[PyTree, Inputs], rule: Any, options: Any) -> Job:
+def job_for(problem: Problem, traced: tuple[PyTree, Inputs], rule: Any, options: Any) -> Job:
     """What is to be run, of checked options."""
     (x, inputs), (stop, record, keep, engine) = traced, options
     stop = checked_stop(stop, stochastic=problem.stochastic)
@@ -171,7 +176,7 @@ def _job(problem: Problem, traced: tuple[PyTree, Inputs], rule: Any, options: An
     return Job(problem, x, inputs, rule, stop, record, keep, engine, evaluate, chooses)
 
 
-def _run(loss: Any, job: Job, max_steps: int, supply: Supply | None, marks: Marks) -> Run:
+def run_of(loss: Any, job: Job, max_steps: int, supply: Supply | None, marks: Marks) -> Run:
     """A run with its program, before its first step."""
     program, numbers, compile_seconds = program_for(loss, job)
     journal = Journal(job.record, job.keep, learning_rate_of(job.rule))

@@ -56,6 +56,8 @@ class Result:
     """Seconds spent running; None from `descend`."""
     engine: str = static(default="plain")
     """Which engine ran."""
+    diagnosis: str = static(default="")
+    """With `debug`, what was not finite first in a run that is NON_FINITE."""
 
     @property
     def message(self) -> str:
@@ -63,7 +65,7 @@ class Result:
         if jnp.ndim(self.status):
             names, counts = np.unique(np.asarray(self.status), return_counts=True)
             return ", ".join(f"{n} {Status(s).name}" for s, n in zip(names, counts, strict=True))
-        said = Status(int(self.status)).message
+        said = " ".join(filter(None, (self.diagnosis, Status(int(self.status)).message)))
         if self.state is None:  # of descend, or one of many: nothing continues it
             said = re.sub(r" \(state=[^)]*\)|; state=[^.]*(\.[^.]*)?(?=\.)", "", said)
         if int(self.at_step) == int(self.steps):

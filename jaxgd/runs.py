@@ -98,6 +98,8 @@ class Runs:
     """Which engine ran, on how many lanes, threads and devices."""
     log: tuple[str, ...] = static(default=())
     """What pruning did, and why the job ended before all starts were used."""
+    diagnoses: tuple[tuple[int, str], ...] = static(default=())
+    """With `debug`, of the first runs that are NON_FINITE the index, and what was so first."""
 
     def __len__(self) -> int:
         return len(self.status)
@@ -115,7 +117,12 @@ class Runs:
         names = ("loss", "grad_norm", "aux", "at_step", "steps", "status", "evaluations")
         values = {name: pick(getattr(self, name)) for name in names}
         return Result(
-            params=pick(self.params), **values, history=history, state=None, engine=self.engine
+            params=pick(self.params),
+            **values,
+            history=history,
+            state=None,
+            engine=self.engine,
+            diagnosis=dict(self.diagnoses).get(at, ""),
         )
 
     def __iter__(self) -> Iterator[Result]:
@@ -179,7 +186,15 @@ class Runs:
 
     @property
     def message(self) -> str:
-        """How often what happened, in words."""
+        """How often what happened, in words, and what `debug` found."""
+        return "\n".join([self._counted, *self._found])
+
+    @property
+    def _found(self) -> list[str]:
+        return [f"run {run:,}: {told}" for run, told in self.diagnoses]
+
+    @property
+    def _counted(self) -> str:
         names, counts = np.unique(self.status, return_counts=True)
         counted = ", ".join(f"{n:,} {Status(s).name}" for s, n in zip(names, counts, strict=True))
         return ". ".join([counted, *self.log])
@@ -214,12 +229,14 @@ class Runs:
         ]
         shown = [
             ("runs", f"{len(self):,}" + (f" ({grid})" if len(self.shape) > 1 else "")),
-            ("status", self.message),
+            ("status", self._counted),
             ("best loss", f"{best.loss:.9g}"),
             ("success rate", f"{self.success_rate:.1%} within {RTOL:g} of the best loss"),
             ("steps", "min {:,}, median {:,}, max {:,}".format(*steps)),
             (f"minima ({len(minima):,})", "\n".join(found) or "none: every run failed"),
         ]
+        if self.diagnoses:
+            shown.insert(2, ("non-finite", "\n".join(self._found)))
         if self.run_seconds is not None and self.compile_seconds is not None:
             shown.append(("compile time", f"{self.compile_seconds:.3f} s"))
             shown.append(("run time", f"{self.run_seconds:.3f} s"))

@@ -40,6 +40,12 @@ def converges(names):
     assert_allclose(names["result"].params["x"] ** 2, [2.0, 9.0], rtol=1e-3)
 
 
+def names_the_array(names):
+    told = names["failed"].message
+    assert told.startswith("At step 1: the loss is nan, ")
+    assert "the gradient is not finite in params['scale'][0] (1 nan of 2)" in told
+
+
 def history_of_a_run(names):
     history = names["run"].history
     assert history.step.tolist() == list(range(0, 101, 10))
@@ -141,6 +147,7 @@ CHECKS = {
     },
     "guide/stopping.md": {
         "When a run ends": converges,
+        "NaN and infinity": names_the_array,
         "History": history_of_a_run,
         "Going on": goes_on,
         "Ending from outside": stops_by_callback,

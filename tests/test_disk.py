@@ -205,7 +205,7 @@ def test_what_is_put_there_leads_nowhere(name, kind, tmp_path):
     else:
         os.mkfifo(directory / name)
     straight = run(None)
-    led_away = name == "lock" and kind != "pipe"
+    led_away = name == "lock"
     warns = led_away or kind == "directory"
     with saying("the run goes on, and what is there stays") if warns else saying():
         result = run(directory)

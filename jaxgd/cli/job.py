@@ -52,6 +52,7 @@ class Job:
     keep: str | None
     time_limit: float | None
     progress: bool
+    debug: bool
     many: Many | None
     out: Folder | None = None
     unfinished: Unfinished | None = None
@@ -73,6 +74,7 @@ class Job:
             "keep": self.keep,
             "time_limit": self.time_limit,
             "progress": self.progress,
+            "debug": self.debug,
             "record": self._record(target),
             "checkpoint": checkpoint,
         }
@@ -135,6 +137,7 @@ def checked_job(given: Mapping[str, Any]) -> Job:
         keep=given["keep"],
         time_limit=limit,
         progress=wants_bar(given),
+        debug=given["debug"],
         many=many_of(given),
     )
     out = folder_of(given)  # last, since it makes the directory

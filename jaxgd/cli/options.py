@@ -85,7 +85,9 @@ def run_options() -> Iterator[Option]:
     kept = click.Choice(["best", "last"])
     keep = Option(["--keep"], "The run and what comes out", text, type=kept)
     files = "result.npz and result.json, of many starts runs.npz and runs.json"
-    yield from _outcome_options("The run and what comes out", files, keep)
+    text = "Where a run becomes NaN or infinite, say what did so first."
+    debug = Option(["--debug"], "The run and what comes out", text, is_flag=True)
+    yield from _outcome_options("The run and what comes out", files, keep, debug)
     yield from _checkpoint_options()
     yield from _many_options()
     yield from _stop_options()
