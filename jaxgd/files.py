@@ -41,18 +41,28 @@ def prepare(directory: Path) -> None:
     The directory is made for that, and removed if it was not there: who refuses to run for another
     reason leaves nothing behind.
     """
-    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    missing = missing_of(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _replacing(directory / "result.npz", discard=True) as file:
             file.write(b" ")
     finally:
-        for place in missing:
-            with contextlib.suppress(OSError):
-                place.rmdir()
+        remove_empty(missing)
     for path in (directory / f"{name}{end}" for name in NAMES for end in (".npz", ".json")):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
+def missing_of(directory: Path) -> list[Path]:
+    """What has to be made for a directory to be there, the directory first."""
+    return [place for place in (directory, *directory.parents) if not place.exists()]
+
+
+def remove_empty(directories: Sequence[Path]) -> None:
+    """Remove those in which there is nothing, in their order."""
+    for place in directories:
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def write(directory: Path, outcome: Result | Runs, about: dict[str, Any]) -> list[Path]:

@@ -15,7 +15,7 @@ from jaxgd.checkpoint import Checkpoint, tell
 from jaxgd.cli.errors import Refused
 from jaxgd.cli.given import Folder
 from jaxgd.cli.heard import Heard, listening
-from jaxgd.files import write_bytes
+from jaxgd.files import missing_of, remove_empty, write_bytes
 from jaxgd.locking import locked
 from jaxgd.target import first_paragraph, location_and_name
 
@@ -67,7 +67,7 @@ class Unfinished:
         Raises:
           Refused: somebody else's run is there.
         """
-        token = tell.set(self._goes_on)
+        token, missing = tell.set(self._goes_on), missing_of(self.path)
         try:
             with listening(self.heard):
                 self._begin()
@@ -75,6 +75,7 @@ class Unfinished:
         except BaseException as error:
             if not self._has_checkpoints():
                 self.let_go()
+                remove_empty(missing)
             said = str(error)
             if isinstance(error, ValueError) and _ABOUT.search(said):
                 raise Refused(self._in_a_shell(said)) from error
@@ -107,7 +108,7 @@ class Unfinished:
         if self.path.exists() and not self.path.is_dir():
             return  # the library says it
         with contextlib.suppress(OSError):  # the library says that nothing can be written
-            self.path.mkdir(exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             with locked(self.path) as problem:
                 if problem is None and not self._has_checkpoints():
                     self._write()
