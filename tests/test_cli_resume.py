@@ -216,7 +216,7 @@ def test_a_command_that_is_refused_leaves_nothing_to_resume(tmp_path):
     assert "loss must return a scalar float" in refused(
         "run", f"{path}:loss", "--out", tmp_path / "out"
     )
-    assert [*(tmp_path / "out").iterdir()] == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
