@@ -118,6 +118,7 @@ class Course:
         if halt or keeper.vault.is_due(self.crew.steps):
             with board.gate.closed():
                 keeper.save(place)
+                board.halt = board.halt or halt  # before anybody goes on
 
     def _groups(self) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
         size = self.count if self.enough is None else self.enough.every
@@ -135,7 +136,7 @@ class Course:
         for step in self._stations()[place.station :]:
             self.place = place
             leg = Leg(End(np.int32(step), np.int32(step)), PAUSED, place.resumed)
-            self.crew.go(place.runs, leg, board, look)
+            self.crew.go(self._waiting(place, step), leg, board, look)
             if board.halt:
                 return
             runs = self._who_go_on(place.runs, step)
@@ -143,13 +144,26 @@ class Course:
         self.place, runs = place, place.runs
         rows = min(self.max_steps + self.final_row, 2**31 - 1)  # int32 on the device
         end = End(np.int32(self.max_steps), np.int32(rows))
-        self.crew.go(runs, Leg(end, Status.MAX_STEPS, place.resumed), board, look)
+        leg = Leg(end, Status.MAX_STEPS, place.resumed)
+        self.crew.go(self._waiting(place, rows), leg, board, look)
         last_row = self.final_row or self.max_steps == 0  # seen at a station, or at the start
         if self.panel is not None and not self.max_steps % self.panel.every and not last_row:
             ends = self.ledger.outcomes
             last = (ends.status[runs] == Status.MAX_STEPS) & (ends.at_step[runs] == self.max_steps)
             x = jax.tree.map(lambda leaf: leaf[runs[last]], ends.x)
             self.panel.take(self.max_steps, runs[last], self.panel.packed(x))
+
+    def _waiting(self, place: Place, end: int) -> np.ndarray[Any, Any]:
+        """The runs of a place that have its leg before them: all, unless other lanes made some."""
+        if not self.crew.begins_again:
+            return place.runs
+        self.crew.begins_again = False
+        status, saved = self.ledger.status(place.runs), self.ledger.outcomes.saved
+        waits: Any = status == Status.RUNNING
+        if place.resumed:
+            waits = (status == PAUSED) & (saved.carry.step[place.runs] < end)
+        waiting: np.ndarray[Any, Any] = place.runs[waits]
+        return waiting
 
     def _stations(self) -> list[int]:
         """The steps at which runs wait for each other."""

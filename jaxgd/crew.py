@@ -173,6 +173,8 @@ class Crew:
         self._workers = [Worker(block, ledger, self.idle) for _ in range(workers)]
         self.steps_before = 0
         """Steps from before the job went on."""
+        self.begins_again = False
+        """Whether the job goes on, but its lanes cannot."""
 
     @property
     def form(self) -> str:
@@ -193,6 +195,8 @@ class Crew:
 
     def restore(self, lanes: list[Lane], taken: list[np.ndarray[Any, Any]]) -> None:
         """Let the next leg begin where these are."""
+        if any(len(some) not in (0, self._shards) for some in taken):
+            raise ValueError("checkpoint: it is of other queues")
         for worker, block, some in zip(self._workers, lanes, taken, strict=True):
             worker.lanes, worker.taken = block, some if len(some) else None
 

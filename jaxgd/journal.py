@@ -134,6 +134,13 @@ class Journal:
     def _column(self, name: str) -> Any:
         parts = [part[name] for part in self.parts]
         if self.earlier:
-            form = jax.tree.structure(parts[0])
-            parts = [jax.tree.unflatten(form, self.earlier[name]), *parts]
+            leaves, form = jax.tree.flatten(parts[0])
+            before = self.earlier.get(name, [])
+            if _forms(before) != _forms(leaves):
+                raise ValueError(f"checkpoint: the rows of {name} in it are not those of this run")
+            parts = [jax.tree.unflatten(form, before), *parts]
         return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def _forms(leaves: list[Any]) -> list[Any]:
+    return [(leaf.shape[1:], leaf.dtype) for leaf in leaves]

@@ -13,7 +13,7 @@ from jaxgd.checkpoint import Checkpoint, Vault, opened, tell, understanding, war
 from jaxgd.crew import Crew
 from jaxgd.fingerprint import check
 from jaxgd.ledger import Ledger
-from jaxgd.named import named, unnamed
+from jaxgd.named import named, unnamed, whole
 from jaxgd.panel import Panel
 
 
@@ -60,28 +60,33 @@ class Keeper:
 
     def _taken_up(self, says: dict[str, Any], arrays: dict[str, Any]) -> Place:
         check(says["fingerprint"], self.fingerprint, self.vault.path)
-        tell.get()(says["step"])
+        tell.get()(whole(says["step"]))
         self.ledger.restore(says["ledger"], arrays)
         if self.panel is not None:
             self.panel.restore(says["panel"], arrays, self.ledger.outcomes.saved.carry.x)
-        self.log.extend(says["log"])
+        self.log.extend(map(str, says["log"]))
         first, station, resumed, done = says["place"]
-        place = Place(first, station, arrays["runs"], resumed, done)
+        runs = arrays["runs"]
+        if runs.ndim != 1 or not ((runs >= 0) & (runs < self.ledger.count)).all():
+            raise ValueError("checkpoint: it is of other runs")
+        place = Place(whole(first), whole(station), runs.astype(int), bool(resumed), bool(done))
         if not place.done:
             self._take_up_lanes(says["crew"], arrays)
         self.vault.begin_at(self.crew.steps)
         return place
 
     def _take_up_lanes(self, told: dict[str, Any], arrays: dict[str, Any]) -> None:
-        self.crew.steps_before = told["steps"]
+        self.crew.steps_before = whole(told["steps"])
         if told["form"] != self.crew.form:
             warn(
                 f"made by {told['form']}, goes on with {self.crew.form}: runs that were under way "
                 "begin again"
             )
+            self.crew.begins_again = True
             return
-        lanes = [unnamed(arrays, f"lanes{i}", self.crew.idle) for i in range(len(told["taken"]))]
-        self.crew.restore(lanes, [np.array(taken) for taken in told["taken"]])
+        taken = [np.array(list(map(whole, some)), int) for some in told["taken"]]
+        lanes = [unnamed(arrays, f"lanes{i}", self.crew.idle) for i in range(len(taken))]
+        self.crew.restore(lanes, taken)
 
     def save(self, place: Place) -> None:
         """Have a checkpoint written; nobody is at work meanwhile."""

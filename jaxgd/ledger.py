@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgd.archive import Contents
 from jaxgd.lanes import PAUSED, Film, Finished
-from jaxgd.named import named, unnamed
+from jaxgd.named import fitting, named, unnamed, whole
 from jaxgd.record import Record, Row
 from jaxgd.status import Status
 
@@ -35,6 +35,11 @@ class Ledger:
         self.lowest = np.inf
         """The lowest loss of them."""
 
+    @property
+    def count(self) -> int:
+        """How many runs there are."""
+        return len(self._known)
+
     def copy(self) -> "Ledger":
         """What is known now, in arrays of its own."""
         same = copy.copy(self)
@@ -52,13 +57,17 @@ class Ledger:
 
     def restore(self, says: dict[str, Any], arrays: dict[str, Any]) -> None:
         """Know what the disk knew."""
-        self.done, self.lowest, self._known = says["done"], says["lowest"], arrays["known"]
+        self.done, self.lowest = whole(says["done"]), float(says["lowest"])
+        self._known = fitting(arrays, "known", self._known.shape, self._known.dtype)
         self.outcomes = unnamed(arrays, "outcomes", self.outcomes)
         if says["film"]:
-            form = jax.tree.structure(self._rows_like)
-            self._film = jax.tree.unflatten(
-                form, [arrays[f"film.{i}"] for i in range(says["film"])]
-            )
+            leaves, form = jax.tree.flatten(self._rows_like)
+            room = self._rows, len(self._known)
+            film = [
+                fitting(arrays, f"film.{i}", (*room, *leaf.shape[1:]), leaf.dtype)
+                for i, leaf in enumerate(leaves)
+            ]
+            self._film = jax.tree.unflatten(form, film)
 
     def _copied(self) -> Any:
         # Never more rows known than are there.

@@ -13,6 +13,21 @@ def named(name: str, tree: PyTree) -> dict[str, Any]:
     return {name + jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
+def whole(value: Any) -> int:
+    """A value that must be a Python int; else a TypeError."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r:.40} is no whole number")
+    return value
+
+
+def fitting(arrays: dict[str, Any], name: str, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    """A named array that must have a shape and, if one is given, a dtype; else a ValueError."""
+    found = arrays.get(name)
+    if found is None or found.shape != shape or (dtype is not None and found.dtype != dtype):
+        raise ValueError(f"checkpoint: it is of a run of another form: {name} does not fit")
+    return found
+
+
 def unnamed(arrays: dict[str, Any], name: str, like: PyTree) -> Any:
     """A tree of named leaves, each where its like lies.
 
@@ -21,10 +36,7 @@ def unnamed(arrays: dict[str, Any], name: str, like: PyTree) -> Any:
     """
 
     def one(path: Any, leaf: Any) -> Any:
-        place = name + jax.tree_util.keystr(path)
-        found = arrays.get(place)
-        if found is None or (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
-            raise ValueError(f"checkpoint: it is of a run of another form: {place} does not fit")
+        found = fitting(arrays, name + jax.tree_util.keystr(path), leaf.shape, leaf.dtype)
         sharding = getattr(leaf, "sharding", None)
         return found if sharding is None else jax.device_put(found, sharding)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxgd.archive import Contents
 from jaxgd.ledger import Ledger
 from jaxgd.metrics import Meter
-from jaxgd.named import named, unnamed
+from jaxgd.named import fitting, named, unnamed, whole
 from jaxgd.problem import Problem
 from jaxgd.status import Status
 from jaxgd.tree import PyTree
@@ -128,13 +128,16 @@ class Panel:
 
     def restore(self, says: dict[str, Any], arrays: dict[str, Any], like: PyTree) -> None:
         """Be as it was on the disk; `like` is a tree of iterates of all runs."""
+        each = (self._count,)
         self._rows = {
-            step: {name: arrays[f"panel.{step}.{name}"] for name in says["names"]}
+            whole(step): {n: fitting(arrays, f"panel.{step}.{n}", each) for n in says["names"]}
             for step in says["steps"]
         }
-        self._best, self._since = arrays["panel.best"], arrays["panel.since"]
+        self._best = fitting(arrays, "panel.best", each)
+        self._since = fitting(arrays, "panel.since", each, self._since.dtype)
         if says["kept"]:
-            self._kept = Kept(arrays["panel.step"], unnamed(arrays, "panel.x", like))
+            steps = fitting(arrays, "panel.step", each, np.int32)
+            self._kept = Kept(steps, unnamed(arrays, "panel.x", like))
 
     def table(self) -> tuple[dict[str, Any] | None, Any]:
         """The metrics by name, (runs, evaluations) each, NaN where a run has none; their steps."""

@@ -14,7 +14,7 @@ from jaxgd.fingerprint import check
 from jaxgd.journal import Journal, Seen
 from jaxgd.loop import Carry
 from jaxgd.metrics import Readings
-from jaxgd.named import named, unnamed
+from jaxgd.named import fitting, named, unnamed, whole
 from jaxgd.state import Best
 from jaxgd.tree import PyTree
 
@@ -36,7 +36,7 @@ class Saver:
     def step(self) -> int | None:
         """Where the run goes on; None if it begins."""
         with understanding(self.vault.path):
-            return None if self.found is None else int(self.found[0]["step"])
+            return None if self.found is None else whole(self.found[0]["step"])
 
     def check(self, fingerprint: dict[str, Any], max_steps: int) -> None:
         """Refuse to go on with another run, or beyond its end."""
@@ -45,13 +45,14 @@ class Saver:
             return
         with understanding(self.vault.path):
             check(self.found[0]["fingerprint"], fingerprint, self.vault.path)
-            self.first_step = int(self.found[0]["first_step"])
-        if self.step is not None and self.step > max_steps:
+            self.first_step = whole(self.found[0]["first_step"])
+            step = whole(self.found[0]["step"])
+        if step > max_steps:
             raise ValueError(
-                f"max_steps must be at least {self.step}, where the run in {self.vault.path} is, "
-                f"got {max_steps}"
+                f"max_steps must be at least {step}, where the run in {self.vault.path} is, got "
+                f"{max_steps}"
             )
-        tell.get()(int(self.found[0]["step"]))
+        tell.get()(step)
 
     def take_over(self, first_step: int, step: int, before: Best | None) -> None:
         """Say where the run began, where it is, and which is its best iterate from before."""
@@ -71,7 +72,7 @@ class Saver:
         seen = None if best is None else _seen(best, arrays, "best")
         last = None if says["last"] is None else _seen(says["last"], arrays, "last")
         rows = {
-            name: [arrays[f"rows.{name}.{i}"] for i in range(count)]
+            name: [arrays[f"rows.{name}.{i}"] for i in range(whole(count))]
             for name, count in says["rows"].items()
         }
         return Restored(
@@ -88,14 +89,15 @@ class Saver:
         assert self.found is not None
         says, arrays = self.found
         told = says["metrics"]
-        readings.steps = told["steps"]
-        readings.since, readings.counted = told["counts"]
+        readings.steps = list(map(whole, told["steps"]))
+        readings.since, readings.counted = map(whole, told["counts"])
         columns = {name: arrays[f"metrics.{name}"] for name in told["names"]}
         readings.values = [
             {name: column[i] for name, column in columns.items()} for i in range(len(told["steps"]))
         ]
         if told["kept"]:
-            readings.kept, readings.best = unnamed(arrays, "kept", fresh), arrays["metrics_best"]
+            readings.best = fitting(arrays, "metrics_best", ())
+            readings.kept = unnamed(arrays, "kept", fresh)
 
     def save(
         self, carry: Carry, best: Best | Carry | None, journal: Journal, readings: Readings | None,
@@ -197,5 +199,6 @@ def _metrics(readings: Readings) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _seen(step: int, arrays: dict[str, Any], name: str) -> Seen:
-    norm = arrays.get(f"{name}.norm")
-    return Seen(step, arrays[f"{name}.loss"][()], None if norm is None else norm[()])
+    place = f"{name}.norm"
+    norm = fitting(arrays, place, ())[()] if place in arrays else None
+    return Seen(whole(step), fitting(arrays, f"{name}.loss", ())[()], norm)
