@@ -75,11 +75,17 @@ class Plan:
             length = jax.tree.leaves(feed.arrays)[0].shape[0]
             at = jnp.clip(step - feed.first, 0, length - 1)
             return jax.tree.map(lambda a: _row(a, at), feed.arrays)
+        if self.steps_per_epoch == 1 and not self.shuffle:
+            # Each is the same. XLA would see that by itself: then nothing uses the step any more, a
+            # parameter of a kernel, and the compiler aborts.
+            return jax.tree.map(lambda a: a[: self.batch_size], feed.arrays)
         index = self.indices(feed.order, step)
         return jax.tree.map(lambda a: a.at[index].get(mode="promise_in_bounds"), feed.arrays)
 
     def weights(self, step: jax.Array) -> jax.Array:
         """1 for each example of a step's batch, 0 for each filler."""
+        if self.steps_per_epoch == 1:
+            return jnp.ones(self.count, canonical_float())
         _, positions = self._places(step.astype(jnp.uint32))
         weights: jax.Array = (positions < self.count).astype(canonical_float())
         return weights

@@ -112,6 +112,10 @@ def test_all_examples_at_each_step_are_the_plain_call_to_the_bit():
     np.testing.assert_array_equal(batch.params, plain.params)
     np.testing.assert_array_equal(batch.history.loss, plain.history.loss)
     assert batch.evaluations == 41  # it is deterministic
+    for its_loss, drop_last in ((loss, True), (weighted_loss, False)):  # no step needs its number
+        data = gd.Batches(arrays, COUNT, shuffle=False, drop_last=drop_last)
+        same = gd.minimize(its_loss, start, RULE, 40, data=data, record=None)
+        np.testing.assert_allclose(same.params, plain.state.carry.x, rtol=1e-5)
 
 
 def test_many_runs_have_orders_of_their_own_or_a_shared_one(x64):
