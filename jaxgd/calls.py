@@ -109,11 +109,16 @@ class Caller:
     ) -> int:
         if report.ended:
             return report.status
-        if self.readings is not None and self.readings.enough:
+        if self.is_enough:
             return Status.STOPPED
         if not self.final_row and report.carry_step >= self.max_steps:
             return Status.MAX_STEPS
         return between(run, report)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a metric ends the run."""
+        return self.readings is not None and self.readings.enough
 
     def _call(self, run: Ongoing, step: int, goal: Goal) -> tuple[Ongoing, Output]:
         """Call the program on a run that is at a step."""
@@ -248,6 +253,17 @@ class Caller:
         if status == SUSPECT and not self._has_finite_gradient(carry, step):
             return None
         return None if status == Status.NON_FINITE else sound
+
+    def lasting(self, carry: Carry, run: Ongoing, report: Report) -> Carry:
+        """Where a run goes on whose row at `carry` nobody has seen: there, or a step before.
+
+        If that row is not finite, the iterate before it is returned, which `carry` does not have.
+        """
+        step = report.carry_step
+        unseen = self.supply is not None and self.supply.end_at(step) == step
+        if report.before_step == step or not (unseen or self._sound(carry, step) is None):
+            return carry
+        return self.brought(run.before, report.before_step, step - 1)
 
     def last_row(self, carry: Carry, journal: Journal) -> Report:
         """Evaluate the row of an iterate, without another step; the carry stays as it is."""

@@ -73,7 +73,7 @@ class Watched:
     """What a run knows of the metric that an EarlyStop watches."""
 
     kept: Any
-    """Where it was when the best value was found."""
+    """Where it was when the best value was found; None if that is not to be returned."""
     best: Any
     since: Any
     counted: Any
@@ -101,15 +101,17 @@ class Readings:
 
     def state(self) -> "Watched | None":
         """What a run that is continued must know of its metric."""
-        if self.kept is None:
+        if self.best is None:
             return None
         since, counted = np.int32(self.since), np.int32(self.counted)
         return Watched(self.kept, np.asarray(self.best), since, counted)
 
     def take_up(self, state: "Watched | None") -> None:
         """Go on from there."""
-        if state is not None and self.meter.evaluate.stop is not None:
-            self.kept, self.best = state.kept, state.best
+        if state is None or self.meter.evaluate.stop is None:
+            return
+        if state.kept is not None or not self.keeps:  # else the best iterate is not known any more
+            self.kept, self.best = state.kept if self.keeps else None, state.best
             self.since, self.counted = int(state.since), int(state.counted)
 
     def take(self, step: int, x: PyTree) -> None:

@@ -20,7 +20,9 @@ def resume(
         restored = saver.restored(fresh.carry)
         if readings is not None:
             saver.take_up(readings, fresh.carry)
-            caller.has_enough = readings.enough
+            # What has been counted beyond its step was that of a run that failed there.
+            ahead = readings.counted > int(restored.carry.step)
+            caller.has_enough = readings.enough and not ahead
     restored.fill(journal)
     lowest, seen, x, source = None, restored.seen, restored.x, restored.source
     if fresh.lowest is not None:

@@ -76,7 +76,7 @@ class Run:
             self._show(bar, report)
             if callback is not None:
                 so_far = self._peek(caller, run, report)
-                with self._kept(so_far, watch.saver):
+                with self._kept(so_far, caller, run, report):
                     if callback(so_far):
                         return Status.STOPPED
             if watch.interruption.requested:
@@ -91,7 +91,7 @@ class Run:
             if bar is not None:
                 bar.close()
         result = self._conclude(caller, run, report, status, self.journal)
-        self._save(result, watch.saver)
+        self._save(result, caller, run, report)
         if watch.saver is not None and watch.interruption.terminated:
             watch.saver.vault.say_where()
         compiling = self.compile_seconds + caller.compile_seconds
@@ -99,19 +99,23 @@ class Run:
         return dataclasses.replace(result, compile_seconds=compiling, run_seconds=running)
 
     @contextlib.contextmanager
-    def _kept(self, so_far: Result, saver: Saver | None) -> Iterator[None]:
+    def _kept(self, so_far: Result, caller: Caller, run: Ongoing, report: Report) -> Iterator[None]:
         """Let an error have the result so far, and the disk too."""
         try:
             with keeping(so_far):
                 yield
         except Exception:
-            self._save(so_far, saver)
+            self._save(so_far, caller, run, report)
             raise
 
-    def _save(self, result: Result, saver: Saver | None) -> None:
-        # Not again what is there.
-        if saver is not None and saver.step != int(result.state.carry.step):
-            saver.save(result.state.carry, result.state.best, self.journal, self.readings)
+    def _save(self, result: Result, caller: Caller, run: Ongoing, report: Report) -> None:
+        saver, carry = caller.saver, result.state.carry
+        if saver is None:
+            return
+        if not (report.ended or caller.final_row or caller.is_enough):
+            carry = caller.lasting(carry, run, report)
+        if saver.step != int(carry.step):  # not again what is there
+            saver.save(carry, result.state.best, self.journal, self.readings)
 
     def _caller(self, watch: Watch, limit: float | None) -> Caller:
         return Caller(

@@ -95,8 +95,9 @@ class Saver:
         readings.values = [
             {name: column[i] for name, column in columns.items()} for i in range(len(told["steps"]))
         ]
-        if told["kept"]:
+        if "metrics_best" in arrays:
             readings.best = fitting(arrays, "metrics_best", ())
+        if told["kept"]:
             readings.kept = unnamed(arrays, "kept", fresh)
 
     def save(
@@ -146,7 +147,7 @@ class Saver:
         for name, leaves in rows.items():
             arrays |= {f"rows.{name}.{i}": leaf for i, leaf in enumerate(leaves)}
         if readings is not None:
-            says["metrics"], more = _metrics(readings)
+            says["metrics"], more = _metrics(readings, step)
             arrays |= more
         return says, arrays
 
@@ -188,13 +189,17 @@ class Restored:
         journal.earlier = self.rows
 
 
-def _metrics(readings: Readings) -> tuple[dict[str, Any], dict[str, Any]]:
+def _metrics(readings: Readings, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of a run at a step; those after it are evaluated again, but not counted again."""
     table, _ = readings.table()
-    arrays = {f"metrics.{name}": column for name, column in (table or {}).items()}
+    steps = [int(at) for at in readings.steps if at <= step]
+    arrays = {f"metrics.{name}": column[: len(steps)] for name, column in (table or {}).items()}
+    if readings.best is not None:
+        arrays["metrics_best"] = readings.best
     if readings.kept is not None:
-        arrays |= {"metrics_best": readings.best, **named("kept", readings.kept)}
+        arrays |= named("kept", readings.kept)
     counts = [int(readings.since), int(readings.counted)]
-    told = {"steps": [int(step) for step in readings.steps], "names": list(table or {})}
+    told = {"steps": steps, "names": list(table or {})}
     return {**told, "counts": counts, "kept": readings.kept is not None}, arrays
 
 

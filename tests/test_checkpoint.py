@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from disk_cases import break_off, differences, files, saying, steps_in
@@ -211,3 +212,56 @@ def test_other_threads_and_lanes_begin_runs_again_that_were_under_way(tmp_path, 
     np.testing.assert_allclose(more.loss, straight.loss, rtol=1e-4)
     np.testing.assert_allclose(more.params, straight.params, rtol=1e-3)
     assert more.history.loss.shape == straight.history.loss.shape
+
+
+@pytest.mark.parametrize("keep", [None, "best", "last"])
+def test_evaluations_without_a_better_value_are_counted_on(keep, tmp_path):
+    """Whichever iterate is returned: whether a value is better is known from before."""
+    stop = gd.EarlyStop("away", patience=4)
+    record = gd.Record(evaluate=gd.Evaluate(lambda x: {"away": x[0]}, every=10, stop=stop))
+
+    def go(directory, max_steps=200, **options):
+        return run(directory, max_steps, keep=keep, record=record, **options)
+
+    straight, early = go(None), go(None, 25)
+    break_off(functools.partial(go, tmp_path), 21)
+    assert steps_in(tmp_path) == [20]
+    assert not differences(straight, go(tmp_path))
+    assert straight.status == gd.Status.STOPPED
+    assert not differences(straight, go(None, state=early.state), ("history", "evaluations"))
+
+
+@pytest.mark.parametrize("ended", ["in the middle", "at its end"])
+def test_a_stochastic_run_that_fails_at_once_goes_back_as_if_it_had_not_been_ended(ended, tmp_path):
+    def cliff(x, *, key):
+        return -x + jnp.where(x > 4.5, jnp.nan, 0.0) + 0.0 * jax.random.normal(key)
+
+    def go(directory, max_steps=20, **options):
+        checkpoint = None if directory is None else gd.Checkpoint(directory, every=100)
+        rule = gd.GradientDescent(1.0)
+        return gd.minimize(
+            cliff, 0.0, rule, max_steps, key=jax.random.key(0), checkpoint=checkpoint, **options
+        )
+
+    if ended == "at its end":
+        assert go(tmp_path, 5).steps == 5
+    else:
+        assert go(tmp_path, callback=lambda result: result.steps == 5).steps == 5
+    failed = go(tmp_path)
+    assert (failed.status, failed.steps, failed.at_step) == (gd.Status.NON_FINITE, 5, 4)
+    assert not differences(go(None), failed)
+
+
+def test_the_metrics_of_a_run_that_failed_are_not_twice_in_its_history(tmp_path):
+    def cliff(x):
+        return -x + jnp.where(x > 4.5, jnp.nan, 0.0)
+
+    def go(checkpoint=None):
+        record = gd.Record(evaluate=gd.Evaluate(lambda x: {"x": x}, every=1))
+        rule = gd.GradientDescent(1.0)
+        return gd.minimize(cliff, 0.0, rule, 20, record=record, checkpoint=checkpoint)
+
+    here, straight = gd.Checkpoint(tmp_path, every=100), go()
+    assert straight.history.metric_step.tolist() == [0, 1, 2, 3, 4, 5]
+    for _ in range(3):
+        assert not differences(straight, go(here))
