@@ -168,10 +168,11 @@ class Vault:
         writing, self._under_way = self._under_way, None
         try:
             writing.result()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not self._said:
                 self._said = True
-                warn(f"{self._path}: {error.strerror}; the run goes on, and what is there stays")
+                why = getattr(error, "strerror", None) or reason_of(error)
+                warn(f"{self._path}: {why}; the run goes on, and what is there stays")
 
     def say_where(self) -> None:
         """Say, before the process ends, that all is on the disk."""

@@ -17,6 +17,7 @@ from disk_cases import break_off, differences, files, saying, steps_in
 from kept_jobs import valley, wells
 
 import jaxgd as gd
+from jaxgd import checkpoint as kept
 
 START = np.linspace(-1.2, 1, 3)
 
@@ -214,3 +215,14 @@ def test_what_is_put_there_leads_nowhere(name, kind, tmp_path):
     if kind == "link":
         assert precious.read_text() == "precious"
     assert bool(files(directory)) == (not led_away)
+
+
+def test_memory_that_is_short_while_a_checkpoint_is_written_ends_no_run(tmp_path, monkeypatch):
+    def fill(*_):
+        raise MemoryError("no room for it")
+
+    monkeypatch.setattr(kept, "fill", fill)
+    with saying("no room for it; the run goes on"):
+        result = run(tmp_path)
+    assert not differences(run(None), result)
+    assert not files(tmp_path)
