@@ -10,13 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxgd.copies import duplicate, from_copies
 from jaxgd.driver import Numbers, Program
-from jaxgd.engines import SUSPECT, Goal, Ongoing, Output, ongoing_from
-from jaxgd.journal import Journal, Report
+from jaxgd.engines import SUSPECT, Goal, Ongoing, Output
+from jaxgd.journal import Journal, Report, Seen
 from jaxgd.loop import Carry
 from jaxgd.metrics import Readings
 from jaxgd.problem import Inputs
-from jaxgd.programs import is_placed
+from jaxgd.record import NOTHING
 from jaxgd.saving import Saver
 from jaxgd.state import Best
 from jaxgd.status import Status
@@ -155,6 +156,24 @@ class Caller:
         elif readings.settle(step) and readings.keeps:
             # An EarlyStop has each call read before the next is made: the run is where it was then.
             readings.kept = jax.tree.map(duplicate, run.carry)
+            readings.row = self._lasting_row(readings.kept, step)
+
+    def _lasting_row(self, carry: Carry, step: int) -> Any:
+        """Loss and gradient norm where a run is, if its batch will be gone; else None."""
+        if self.supply is None or self.supply.end_at(step) == step:
+            return None
+        seen: Any = self.row_at(carry)
+        if self.program.look is None:
+            return seen.loss, seen.grad_norm
+        (norm, _), late = self.program.look(carry.x, np.int32(step), self.inputs_at(step))
+        self.compile_seconds += late
+        return seen.loss, np.asarray(norm)[()]
+
+    def row_at(self, carry: Carry) -> Seen | None:
+        """The row of an iterate."""
+        journal = Journal(NOTHING, "last", None)
+        self.last_row(carry, journal)
+        return journal.row(int(carry.step))
 
     def _first_length(self) -> int:
         return 1 if self.eager or self.program.rate is None else self._longest()
@@ -237,8 +256,7 @@ class Caller:
             best = before = self.saver.before
             if before is None or journal.best.step != int(before.step):
                 best = jax.tree.map(duplicate, run.best)
-        spent = time.perf_counter() - began
-        self.saver.save(carry, best, journal, self.readings, spent)
+        self.saver.save(carry, best, journal, self.readings, time.perf_counter() - began)
 
     def _has_to_save(self, step: int) -> bool:
         return self.saver is not None and self.saver.vault.is_due(step)
@@ -280,21 +298,3 @@ class Caller:
     def _copy(self, carry: Carry) -> Ongoing:
         lowest = self.program.fresh.lowest
         return from_copies(carry, None if lowest is None else np.asarray(np.inf, lowest.dtype))
-
-
-def from_copies(carry: Carry, lowest: Any) -> Ongoing:
-    """A run at `carry` that may be given away: the carry's own arrays live on."""
-    copied: Ongoing = jax.tree.map(duplicate, ongoing_from(carry, lowest))
-    return copied
-
-
-def duplicate(leaf: Any) -> Any:
-    """A copy that shares no memory, where the array lies."""
-    plain = isinstance(leaf.dtype, np.dtype) and not is_placed(leaf)
-    if plain and (isinstance(leaf, np.ndarray | np.generic) or _is_on_cpu(leaf)):
-        return np.array(leaf)  # faster by far, and taken by a program as well
-    return jax.device_put(leaf, may_alias=False)
-
-
-def _is_on_cpu(leaf: jax.Array) -> bool:
-    return all(device.platform == "cpu" for device in leaf.devices())

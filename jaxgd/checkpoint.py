@@ -81,6 +81,11 @@ class Checkpoint:
         as_count(self.keep, "keep", at_least=1)
 
     @property
+    def path(self) -> Path:
+        """The directory, of which "~" is the user's own."""
+        return Path(os.path.expanduser(self.directory)).absolute()
+
+    @property
     def steps(self) -> int | None:
         """Steps from one checkpoint to the next; None if seconds were given."""
         whole = np.issubdtype(np.asarray(self.every).dtype, np.integer)
@@ -92,7 +97,7 @@ class Vault:
 
     def __init__(self, checkpoint: Checkpoint, *, writes: bool = True) -> None:
         self._writes = writes
-        self._given, self._path = checkpoint, Path(checkpoint.directory).absolute()
+        self._given, self._path = checkpoint, checkpoint.path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jaxgd-checkpoint")
         self._under_way: Future[None] | None = None
         self._said = False
@@ -224,7 +229,7 @@ def opened(checkpoint: Checkpoint | None) -> Iterator[Vault | None]:
         return
     if not isinstance(checkpoint, Checkpoint):
         raise TypeError(f"checkpoint must be a gd.Checkpoint, got {described(checkpoint)}")
-    path = Path(checkpoint.directory).absolute()
+    path = checkpoint.path
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from jaxgd.blocks import Block
-from jaxgd.calls import CALL_SECONDS, GROWTH, duplicate
+from jaxgd.calls import CALL_SECONDS, GROWTH
+from jaxgd.copies import duplicate
 from jaxgd.gate import Gate
 from jaxgd.lanes import IDLE, Lane, Orders, Window
 from jaxgd.ledger import Ledger

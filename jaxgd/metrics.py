@@ -77,6 +77,8 @@ class Watched:
     best: Any
     since: Any
     counted: Any
+    row: Any = None
+    """Loss and gradient norm there."""
 
 
 @dataclasses.dataclass
@@ -92,6 +94,8 @@ class Readings:
     """Whether the iterate with the best value is to be returned."""
     kept: Any = None
     """Where the run was when the best value was found."""
+    row: Any = None
+    """Loss and gradient norm there, if its batch may be gone in the end."""
     best: Any = None
     """The best value of the metric that an EarlyStop watches."""
     since: int = 0
@@ -104,7 +108,7 @@ class Readings:
         if self.best is None:
             return None
         since, counted = np.int32(self.since), np.int32(self.counted)
-        return Watched(self.kept, np.asarray(self.best), since, counted)
+        return Watched(self.kept, np.asarray(self.best), since, counted, self.row)
 
     def take_up(self, state: "Watched | None") -> None:
         """Go on from there."""
@@ -112,6 +116,7 @@ class Readings:
             return
         if state.kept is not None or not self.keeps:  # else the best iterate is not known any more
             self.kept, self.best = state.kept if self.keeps else None, state.best
+            self.row = state.row
             self.since, self.counted = int(state.since), int(state.counted)
 
     def take(self, step: int, x: PyTree) -> None:

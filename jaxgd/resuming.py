@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from jaxgd.calls import Caller, from_copies
+from jaxgd.calls import Caller
 from jaxgd.checkpoint import understanding
+from jaxgd.copies import from_copies
 from jaxgd.engines import Ongoing
 from jaxgd.journal import Journal
 from jaxgd.metrics import Readings

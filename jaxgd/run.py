@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxgd.calls import Caller, duplicate, from_copies
+from jaxgd.calls import Caller
+from jaxgd.copies import duplicate, from_copies
 from jaxgd.driver import Numbers, Program
 from jaxgd.engines import Ongoing
 from jaxgd.journal import Journal, Report, Seen
@@ -209,9 +210,10 @@ class Run:
         seen = journal.row(good - 1 if unseen else good)
         best = self._best(caller, run, report, journal.best, final)
         readings = self._last_readings(final, fine=report.ended and not failed)
-        champion = None if readings is None else readings.kept
+        champion, row = (None, None) if readings is None else (readings.kept, readings.row)
         if champion is not None and int(champion.step) <= good:  # its loss is finite
-            x, at_step, seen = champion.x, int(champion.step), self._row_at(caller, champion)
+            x, at_step = champion.x, int(champion.step)
+            seen = caller.row_at(champion) if row is None else Seen(at_step, *row)
         elif journal.keep == "best" and best is not None:
             x, seen, at_step = best.x, Seen(int(best.step), best.loss, best.grad_norm), best.step
         else:
@@ -263,13 +265,8 @@ class Run:
         if fine:
             readings.take(int(final.step), final.x)
         if readings.settle(int(final.step)) and readings.keeps:
-            readings.kept = final
+            readings.kept, readings.row = final, None
         return readings
-
-    def _row_at(self, caller: Caller, carry: Carry) -> Seen | None:
-        journal = Journal(NOTHING, "last", None)
-        caller.last_row(carry, journal)
-        return journal.row(int(carry.step))
 
     def _best(
         self, caller: Caller, run: Ongoing, report: Report, seen: Seen | None, final: Carry

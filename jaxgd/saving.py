@@ -99,6 +99,9 @@ class Saver:
             readings.best = fitting(arrays, "metrics_best", ())
         if told["kept"]:
             readings.kept = unnamed(arrays, "kept", fresh)
+        if "kept_row.loss" in arrays:
+            row = (fitting(arrays, f"kept_row.{name}", ())[()] for name in ("loss", "norm"))
+            readings.row = tuple(row)
 
     def save(
         self, carry: Carry, best: Best | Carry | None, journal: Journal, readings: Readings | None,
@@ -198,6 +201,8 @@ def _metrics(readings: Readings, step: int) -> tuple[dict[str, Any], dict[str, A
         arrays["metrics_best"] = readings.best
     if readings.kept is not None:
         arrays |= named("kept", readings.kept)
+    if readings.row is not None:
+        arrays |= dict(zip(("kept_row.loss", "kept_row.norm"), readings.row, strict=True))
     counts = [int(readings.since), int(readings.counted)]
     told = {"steps": steps, "names": list(table or {})}
     return {**told, "counts": counts, "kept": readings.kept is not None}, arrays

@@ -62,6 +62,7 @@ FLOORS = {
     "advance": 6.2,
     "driver": 7.0,
     "journal": 7.0,
+    "copies": 7.0,
     "metrics": 7.05,
     "fingerprint": 7.12,
     "state": 7.1,

@@ -1,5 +1,6 @@
 """Data that is read while the run goes on: memory maps and sources of batches."""
 
+import functools
 import subprocess
 import sys
 import threading
@@ -198,21 +199,27 @@ def test_tensors_of_others_are_taken_as_arrays():
     same(read, gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), max_steps=4))
 
 
-def test_an_iterate_of_long_ago_is_returned_with_the_loss_of_a_batch():
-    """Of an EarlyStop: its batch has been read long ago, so the loss is that of a later one."""
+def test_an_iterate_of_long_ago_is_returned_with_the_loss_of_its_batch(tmp_path):
+    """Of an EarlyStop: its batch has been read long ago, and others are in its place."""
 
     def away(w):
         return {"away": jnp.abs(w[0] - 0.05)}
 
     watch = gd.Evaluate(away, every=1, stop=gd.EarlyStop("away", patience=30))
     record = gd.Record(evaluate=watch, params=True)
-    result = gd.minimize(loss, W, RULE, data=gd.Batches(batches), max_steps=99, record=record)
+    call = functools.partial(gd.minimize, loss, W, RULE, data=gd.Batches(batches), record=record)
+    result, kept = call(99), gd.Checkpoint(tmp_path, every=5)
+    call(max_steps=int(result.at_step) + 20, checkpoint=kept)
+    more = call(99, checkpoint=kept)
     there = gd.minimize(loss, W, RULE, data=gd.Batches(Loader()), max_steps=99, record=record)
     assert result.status == gd.Status.STOPPED
     assert int(result.steps) == int(result.at_step) + 30
     np.testing.assert_array_equal(result.params, result.history.params[int(result.at_step)])
     np.testing.assert_array_equal(result.params, there.params)
-    assert np.isfinite(result.loss)
+    for one in (result, more):
+        assert one.loss == one.history.loss[int(one.at_step)]
+        assert one.grad_norm == one.history.grad_norm[int(one.at_step)]
+    assert more.steps == result.steps
 
 
 def test_a_source_may_fill_the_same_arrays_again():
