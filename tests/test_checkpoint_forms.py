@@ -172,7 +172,8 @@ def test_what_was_stored_with_format_1_goes_on(kind, tmp_path):
     for name in ("params", "loss", "history", "steps", "status", "evaluations"):
         pairs = zip(*(jax.tree.leaves(getattr(r, name)) for r in (more, straight)), strict=True)
         for a, b in pairs:
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+            # Losses begin at 24, of which float32 tells apart 2e-6; compilers round otherwise.
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=5e-6)
     assert getattr(more, "log", None) == getattr(straight, "log", None)
 
 
