@@ -121,8 +121,11 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(
 def test_a_second_ctrl_c_ends_it_without_a_traceback(tmp_path):
     # Not the slow loss: JAX itself reports an interruption of what a loss calls on the host.
     words = ("run", "rosenbrock", "--max-steps", 2e9, "--checkpoint-every", 0.1, "--no-progress")
-    returned, _, _ = ended(tmp_path, signal.SIGINT, signal.SIGINT, words=words, pause=0.05)
-    assert returned == 130
+    twice = (signal.SIGINT, signal.SIGINT)
+    returned, _, _ = ended(tmp_path, *twice, words=words, pause=0.05)
+    # The first may have ended it when the second comes: then Python, which is closing down, dies of
+    # it, and a shell says 130 of that too.
+    assert returned in (130, -signal.SIGINT)
     assert kept(tmp_path / "an out")
 
 

@@ -96,7 +96,7 @@ def in_the_midst(act, step=30):
 def test_after_ctrl_c_the_same_call_goes_on(go, tmp_path):
     callback = in_the_midst(lambda: signal.raise_signal(signal.SIGINT))
     stopped = go(tmp_path, callback=callback)
-    assert gd.Status.INTERRUPTED in np.atleast_1d(stopped.status)
+    assert "Interrupted from the keyboard" in stopped.message  # of many, all may have ended by then
     assert not differences(go(None), go(tmp_path))
 
 
