@@ -160,7 +160,7 @@ class Caller:
 
     def _lasting_row(self, carry: Carry, step: int) -> Any:
         """Loss and gradient norm where a run is, if its batch will be gone; else None."""
-        if self.supply is None or self.supply.end_at(step) == step:
+        if self.supply is None or not self._has_row(step):
             return None
         seen: Any = self.row_at(carry)
         if self.program.look is None:
@@ -261,11 +261,14 @@ class Caller:
     def _has_to_save(self, step: int) -> bool:
         return self.saver is not None and self.saver.vault.is_due(step)
 
+    def _has_row(self, step: int) -> bool:
+        """Whether there is a batch for it; all else is there."""
+        return self.supply is None or self.supply.end_at(step) > step
+
     def _sound(self, carry: Carry, step: int) -> Carry | None:
         """A copy of the carry; None if the row of its step is not finite."""
-        if self.supply is not None and self.supply.end_at(step) == step:
-            there: Carry = jax.tree.map(duplicate, carry)
-            return there  # and there is no such row
+        if not self._has_row(step):
+            return self._copy(carry).carry
         again, output = self._call(self._copy(carry), step, Goal.of(step, final=True))
         status, sound = Report.of(output).status, again.carry
         if status == SUSPECT and not self._has_finite_gradient(carry, step):
@@ -273,13 +276,10 @@ class Caller:
         return None if status == Status.NON_FINITE else sound
 
     def lasting(self, carry: Carry, run: Ongoing, report: Report) -> Carry:
-        """Where a run goes on whose row at `carry` nobody has seen: there, or a step before.
-
-        If that row is not finite, the iterate before it is returned, which `carry` does not have.
-        """
+        """Where a run goes on: at `carry`, or, where its row may send it back, a step before."""
         step = report.carry_step
-        unseen = self.supply is not None and self.supply.end_at(step) == step
-        if report.before_step == step or not (unseen or self._sound(carry, step) is None):
+        sound = self._has_row(step) and self._sound(carry, step) is not None
+        if sound or report.before_step == step:
             return carry
         return self.brought(run.before, report.before_step, step - 1)
 

@@ -97,7 +97,7 @@ class Vault:
 
     def __init__(self, checkpoint: Checkpoint, *, writes: bool = True) -> None:
         self._writes = writes
-        self._given, self._path = checkpoint, checkpoint.path
+        self._given, self.path = checkpoint, checkpoint.path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jaxgd-checkpoint")
         self._under_way: Future[None] | None = None
         self._said = False
@@ -106,11 +106,6 @@ class Vault:
         self._next_step = 0
         self._soonest = 0.0
         """When a further one costs no more than it may."""
-
-    @property
-    def path(self) -> Path:
-        """The directory."""
-        return self._path
 
     def newest(self) -> Contents | None:
         """The latest checkpoint that can be read; of those that cannot, a warning says so."""
@@ -177,13 +172,13 @@ class Vault:
             if not self._said:
                 self._said = True
                 why = getattr(error, "strerror", None) or reason_of(error)
-                warn(f"{self._path}: {why}; the run goes on, and what is there stays")
+                warn(f"{self.path}: {why}; the run goes on, and what is there stays")
 
     def say_where(self) -> None:
         """Say, before the process ends, that all is on the disk."""
         self.settle()
         if not self._said:
-            warn(f"{self._path}: told to terminate; the same call goes on from what is there")
+            warn(f"{self.path}: told to terminate; the same call goes on from what is there")
 
     def close(self) -> None:
         """Wait for the last one."""
@@ -194,28 +189,28 @@ class Vault:
 
     def _files(self) -> list[tuple[int, Path]]:
         try:
-            names = os.listdir(self._path)
+            names = os.listdir(self.path)
         except OSError:
             return []
         found = [(match, name) for name in names if (match := _NAME.fullmatch(name))]
-        return [(int(match[1]), self._path / name) for match, name in found]
+        return [(int(match[1]), self.path / name) for match, name in found]
 
     def _write(self, make: Callable[[], Contents]) -> None:
         """Write a checkpoint, and let go of those that are too old."""
         began = time.thread_time()  # not the time for which the disk is waited for
         self._number += 1
         start = f"checkpoint-{self._number:06d}"
-        unfinished = self._path / f".{start}"
+        unfinished = self.path / f".{start}"
         try:
             with unfinished.open("x+b") as file:
                 fill(file, *make())
                 file.flush()
                 os.fsync(file.fileno())
                 digest = digest_of(file)
-            unfinished.replace(self._path / f"{start}-{digest}.npz")
+            unfinished.replace(self.path / f"{start}-{digest}.npz")
         finally:
             unfinished.unlink(missing_ok=True)
-        _sync(self._path)
+        _sync(self.path)
         for _, path in sorted(self._files())[: -self._given.keep]:
             path.unlink(missing_ok=True)
         self._soonest += SHARE * (time.thread_time() - began)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgd import fingerprint
 from jaxgd.canonical import is_number
 from jaxgd.minima import Minimum
 from jaxgd.pytree import is_pytree
@@ -227,14 +228,8 @@ def provenance(command: Sequence[str]) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """What ran."""
-    from jaxgd import __version__
-
-    return {
-        "jaxgd": __version__,
-        "jax": jax.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
+    others = {"numpy": np.__version__, "python": platform.python_version()}
+    return {**fingerprint.versions(), **others}
 
 
 def _plain(value: Any) -> Any:

@@ -45,8 +45,7 @@ class Saver:
             return
         with understanding(self.vault.path):
             check(self.found[0]["fingerprint"], fingerprint, self.vault.path)
-            self.first_step = whole(self.found[0]["first_step"])
-            step = whole(self.found[0]["step"])
+            self.first_step, step = (whole(self.found[0][name]) for name in ("first_step", "step"))
         if step > max_steps:
             raise ValueError(
                 f"max_steps must be at least {step}, where the run in {self.vault.path} is, got "
