@@ -56,11 +56,13 @@ class CosineRestarts:
         grows = growth > 1
         base = jnp.where(grows, growth, 2)
         # Restart i is at (growth^i - 1) / (growth - 1) periods. The logarithm may round across a
-        # restart, so the number found is set right by looking at the restarts next to it.
+        # restart, so the number found is set right by looking at the restarts next to it; and so
+        # may the power, by some units in the last place: a restart so near is now.
+        reached = periods * (1 + 4 * jnp.finfo(periods.dtype).eps)
         found = jnp.floor(jnp.log1p(periods * (base - 1)) / jnp.log(base))
         found = jax.lax.stop_gradient(found)
-        found = jnp.where(_restart(base, found + 1) <= periods, found + 1, found)
-        found = jnp.where(_restart(base, found) > periods, found - 1, found)
+        found = jnp.where(_restart(base, found + 1) <= reached, found + 1, found)
+        found = jnp.where(_restart(base, found) > reached, found - 1, found)
         inside = (periods - _restart(base, found)) / base**found
         inside = jnp.where(grows, inside, periods - jnp.floor(periods))
         return _cosine(real(self.init), real(self.alpha), inside)
