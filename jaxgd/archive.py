@@ -1,7 +1,11 @@
 """Files of arrays with what they say, found damaged if a single bit is another; no pickles."""
 
+import contextlib
 import hashlib
+import io
 import json
+import os
+import threading
 import zipfile
 import zlib
 from pathlib import Path
@@ -81,3 +85,27 @@ DAMAGES = (
 def reason_of(error: BaseException) -> str:
     """Why a file cannot be read, in a line."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+class Abandonable(io.FileIO):
+    """A new file that takes no more once it has been given up."""
+
+    def __init__(self, path: Path, given_up: threading.Event) -> None:
+        super().__init__(path, "x+")
+        self._given_up = given_up
+
+    def write(self, data: Any) -> int:
+        """Write some bytes."""
+        if self._given_up.is_set():
+            raise InterruptedError
+        return super().write(data)
+
+
+def sync(directory: Path) -> None:
+    """Have the directory's entries on the disk, where a system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

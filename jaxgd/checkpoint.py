@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgd.archive import DAMAGES, DIGITS, Contents, digest_of, fill, read, reason_of
+from jaxgd.archive import (
+    DAMAGES,
+    DIGITS,
+    Abandonable,
+    Contents,
+    digest_of,
+    fill,
+    read,
+    reason_of,
+    sync,
+)
 from jaxgd.canonical import as_count, is_quantity
 from jaxgd.locking import locked
 from jaxgd.refusal import described
@@ -40,7 +52,7 @@ class Checkpoint:
     found damaged when they are read if a single bit of them is another. They are NumPy archives
     without pickles. If the disk is full or not writable the run goes on and warns once. One process
     uses a directory at a time. When the process is told to terminate (SIGTERM), or after Ctrl-C, a
-    last checkpoint is written first.
+    last checkpoint is written first; a second Ctrl-C does not wait for it.
 
     Args:
       directory: made if it is not there.
@@ -100,6 +112,7 @@ class Vault:
         self._given, self.path = checkpoint, checkpoint.path
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="jaxgd-checkpoint")
         self._under_way: Future[None] | None = None
+        self._given_up = threading.Event()
         self._said = False
         self._number = max((number for number, _ in self._files()), default=0)
         self._next_time = time.perf_counter() + float(checkpoint.every)
@@ -173,6 +186,14 @@ class Vault:
                 self._said = True
                 why = getattr(error, "strerror", None) or reason_of(error)
                 warn(f"{self.path}: {why}; the run goes on, and what is there stays")
+        except KeyboardInterrupt:
+            self.give_up()
+            raise
+
+    def give_up(self) -> None:
+        """Let what is being written go: nobody waits for it any more."""
+        self._under_way = None
+        self._given_up.set()
 
     def say_where(self) -> None:
         """Say, before the process ends, that all is on the disk."""
@@ -202,7 +223,7 @@ class Vault:
         start = f"checkpoint-{self._number:06d}"
         unfinished = self.path / f".{start}"
         try:
-            with unfinished.open("x+b") as file:
+            with io.BufferedRandom(Abandonable(unfinished, self._given_up)) as file:
                 fill(file, *make())
                 file.flush()
                 os.fsync(file.fileno())
@@ -210,7 +231,7 @@ class Vault:
             unfinished.replace(self.path / f"{start}-{digest}.npz")
         finally:
             unfinished.unlink(missing_ok=True)
-        _sync(self.path)
+        sync(self.path)
         for _, path in sorted(self._files())[: -self._given.keep]:
             path.unlink(missing_ok=True)
         self._soonest += SHARE * (time.thread_time() - began)
@@ -241,6 +262,9 @@ def opened(checkpoint: Checkpoint | None) -> Iterator[Vault | None]:
         vault = Vault(checkpoint, writes=problem is None)
         try:
             yield vault
+        except KeyboardInterrupt:
+            vault.give_up()
+            raise
         finally:
             vault.close()
 
@@ -274,13 +298,3 @@ def warn(said: str) -> None:
 
 _OURS = ("jaxgd", "contextlib")
 """Modules of which no line is the user's."""
-
-
-def _sync(directory: Path) -> None:
-    """Have the directory's entries on the disk, where a system can do that."""
-    with contextlib.suppress(OSError):
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

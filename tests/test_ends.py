@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from disk_cases import differences, files, saying, steps_in
 from kept_jobs import valley, wells
 
 import jaxgd as gd
-from jaxgd import crew
+from jaxgd import checkpoint, crew
 
 START = np.linspace(-1.2, 1, 3)
 STARTS = np.linspace(-2, 2, 30)[:, None]
@@ -65,7 +67,8 @@ def test_a_signal_to_terminate_has_a_checkpoint_made_and_goes_on_its_way(kind, t
 
 def one(directory, max_steps=200, **options):
     checkpoint = None if directory is None else gd.Checkpoint(directory, every=50)
-    return gd.minimize(valley, START, gd.Adam(0.05), max_steps, checkpoint=checkpoint, **options)
+    options = {"checkpoint": checkpoint} | options
+    return gd.minimize(valley, START, gd.Adam(0.05), max_steps, **options)
 
 
 def many(directory, max_steps=200, **options):
@@ -109,9 +112,34 @@ def test_a_second_ctrl_c_stops_at_once(go, tmp_path):
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, callback=in_the_midst(twice))
+        go(tmp_path, callback=in_the_midst(twice, 0))
     assert signal.getsignal(signal.SIGINT) is handler
     assert not differences(go(None), go(tmp_path))
+
+
+@pytest.mark.usefixtures("short_calls")
+@pytest.mark.parametrize("go", [one, many])
+def test_nor_does_it_wait_for_what_is_being_written(go, tmp_path, monkeypatch):
+    begun, whole = threading.Event(), []
+
+    def slowly(file, *_):
+        for _ in range(1200):
+            file.write(bytes(2**16))
+            begun.set()
+            time.sleep(0.05)
+        whole.append(file)
+
+    def twice():
+        if begun.is_set():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(checkpoint, "fill", slowly)
+    often = gd.Checkpoint(tmp_path, every=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        go(None, 2**20, checkpoint=often, callback=in_the_midst(twice, 0))
+    assert not whole
+    assert not [*tmp_path.glob(".checkpoint-*"), *files(tmp_path)]
 
 
 @pytest.mark.parametrize("go", [one, many])

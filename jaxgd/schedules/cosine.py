@@ -58,7 +58,8 @@ class CosineRestarts:
         # Restart i is at (growth^i - 1) / (growth - 1) periods. The logarithm may round across a
         # restart, so the number found is set right by looking at the restarts next to it; and so
         # may the power, by some units in the last place: a restart so near is now.
-        reached = periods * (1 + 4 * jnp.finfo(periods.dtype).eps)
+        eps = jnp.finfo(periods.dtype).eps  # type: ignore[no-untyped-call]
+        reached = periods * (1 + 4 * eps)
         found = jnp.floor(jnp.log1p(periods * (base - 1)) / jnp.log(base))
         found = jax.lax.stop_gradient(found)
         found = jnp.where(_restart(base, found + 1) <= reached, found + 1, found)
