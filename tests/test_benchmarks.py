@@ -120,6 +120,7 @@ SOME_JOBS = (
 )  # fmt: skip
 
 
+@pytest.mark.promotion
 def test_what_a_process_holds_is_the_same_after_each_round_of_mixed_jobs(tmp_path):
     _, second, third = itertools.islice(rounds(tmp_path, math.inf, SOME_JOBS), 3)
     counts = ("arrays", "programs", "losses", "brought", "threads", "descriptors")

@@ -77,7 +77,7 @@ IN_KERNEL = {
 }
 REFUSED = {
     "gather": (lambda x: jnp.sum(x[WORDS] ** 2), "scatter-add"),
-    "sort": (lambda x: jnp.sum(jnp.sort(x) ** 2 * jnp.arange(1, N + 1)), "sort"),
+    "sort": (lambda x: jnp.sum(jnp.sort(x) ** 2 * jnp.arange(1.0, N + 1)), "sort"),
     "cholesky": (lambda x: jnp.linalg.cholesky(jnp.eye(2) + x[0] ** 2)[1, 1] + x @ x, "cholesky"),
     "fft": (lambda x: jnp.sum(jnp.abs(jnp.fft.fft(x) - 1) ** 2), "fft"),
     "convolution": (lambda x: jnp.sum(jnp.convolve(x, x[:3]) ** 2), "conv_general_dilated"),

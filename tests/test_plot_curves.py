@@ -181,6 +181,7 @@ def test_long_histories_are_thinned_but_for_their_extremes():
     assert np.all(np.diff(step) > 0)
 
 
+@pytest.mark.promotion
 def test_schedules_over_steps():
     decay = gd.ExponentialDecay(0.1, rate=0.5, every=10, staircase=True)
     ax = gd.plot.learning_rate(
