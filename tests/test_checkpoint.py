@@ -172,6 +172,7 @@ def test_a_state_begins_a_run_that_is_kept(tmp_path):
     assert int(more.evaluations) == 141
 
 
+@pytest.mark.float32
 def test_in_float64(tmp_path):
     def go(directory, **options):
         with jax.enable_x64(True):

@@ -162,6 +162,7 @@ def stored_many(directory, **options):
 KINDS = {"single": stored_single, "batches": stored_batches, "many": stored_many}
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_stored_with_format_1_goes_on(kind, tmp_path):
     directory = tmp_path / "kept"

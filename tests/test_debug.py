@@ -156,6 +156,7 @@ def test_of_many_runs_the_first_are_made_again():
     assert not runs[8].diagnosis
 
 
+@pytest.mark.float32
 def test_what_cannot_be_made_again_alone_is_said():
     """Keys of this kind draw otherwise in lanes."""
 

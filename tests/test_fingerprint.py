@@ -169,6 +169,7 @@ def test_mapped_numbers_of_a_rule_are_looked_at(tmp_path):
         go([0.1, 0.3])
 
 
+@pytest.mark.float32
 def test_numbers_that_are_the_same_to_the_rule_are_the_same(tmp_path):
     here = gd.Checkpoint(tmp_path)
     first = single(here)

@@ -310,6 +310,7 @@ def test_wrong_input_is_refused_by_every_sampler(draw, error, given, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.float32
 @every_box
 @pytest.mark.parametrize(
     ("bounds", "words"),
