@@ -164,6 +164,8 @@ def test_what_cannot_be_made_again_alone_is_said():
         return x**2 + jnp.where(jax.random.uniform(key) > 0.9, jnp.nan, 0.0)
 
     key, starts = jax.random.key(3, impl="rbg"), np.float32([1, 2, 3, 4])
-    runs = gd.multistart(noisy, starts, gd.Adam(0.1), 60, key=key, debug=True)
+    runs = gd.multistart(
+        noisy, starts, gd.Adam(0.1), 60, key=key, debug=True, devices=jax.devices()[:1]
+    )
     texts = [text for _, text in runs.diagnoses]
     assert any("not where it is made again alone, rounded otherwise" in text for text in texts)

@@ -18,7 +18,7 @@ import jaxgd as gd
 from jaxgd import checkpoint, crew
 
 START = np.linspace(-1.2, 1, 3)
-STARTS = np.linspace(-2, 2, 30)[:, None]
+STARTS = np.linspace(-2, 2, 100)[:, None]
 HERE = Path(__file__).parent
 
 SCRIPT = """
