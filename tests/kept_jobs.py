@@ -11,6 +11,7 @@ import jaxgd as gd
 
 KEY = jax.random.PRNGKey  # a function: at import no backend may begin, since a process is forked
 DIMENSIONS, EXAMPLES = 3, 203
+ORIGIN = np.zeros(DIMENSIONS, np.float32)
 
 
 def valley(x):
@@ -72,7 +73,7 @@ def halved(steps, checkpoint, _folder):
 def batches(steps, checkpoint, _folder):
     data = gd.Batches(examples(), 8, KEY(1), drop_last=False)
     return gd.minimize(
-        _weighted, np.zeros(DIMENSIONS), gd.Adam(0.01), steps, data=data, checkpoint=checkpoint,
+        _weighted, ORIGIN, gd.Adam(0.01), steps, data=data, checkpoint=checkpoint,
         record=gd.Record(params=True),
     )  # fmt: skip
 
@@ -83,13 +84,12 @@ def mapped(steps, checkpoint, folder):
             np.save(folder / f"{name}.npy", array)
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("x", "y")}
     data = gd.Batches(arrays, 8, KEY(1))
-    return gd.minimize(
-        line, np.zeros(DIMENSIONS), gd.Adam(0.01), steps, data=data, checkpoint=checkpoint
-    )
+    return gd.minimize(line, ORIGIN, gd.Adam(0.01), steps, data=data, checkpoint=checkpoint)
 
 
 def _weighted(w, batch, *, weights):
-    return jnp.average((batch["x"] @ w - batch["y"]) ** 2, weights=weights)
+    errors = (batch["x"] @ w - batch["y"]) ** 2
+    return jnp.average(errors, weights=weights.astype(errors.dtype))
 
 
 def _starts():

@@ -108,7 +108,7 @@ def test_a_source_is_read_again(tmp_path):
 
     def go(checkpoint=None, **options):
         data = gd.Batches(batches)
-        start = np.zeros(3)
+        start = np.zeros(3, np.float32)
         return gd.minimize(line, start, RULE, 37, data=data, checkpoint=checkpoint, **options)
 
     here = functools.partial(go, gd.Checkpoint(tmp_path, every=8))

@@ -82,9 +82,8 @@ def run(directory, params, rule, max_steps=90, **options):
 @pytest.mark.parametrize(
     ("params", "rule"),
     [
-        *[(name, "adam") for name in PARAMS],
-        *[("nested", name) for name in ("averaged", "key")],
-        pytest.param("nested", "optax", marks=pytest.mark.promotion),
+        *[(name, "adam") for name in PARAMS if name != "nested"],
+        *[pytest.param("nested", name, marks=pytest.mark.promotion) for name in RULES],
     ],
 )
 def test_it_comes_back_to_the_bit(params, rule, tmp_path):

@@ -12,7 +12,7 @@ import resource, sys, warnings
 import jax, jax.numpy as jnp, numpy as np, jaxgd as gd
 
 def loss(x):  # one of few numbers that needs megabytes
-    waves = jnp.sin(x[:, None] * jnp.arange(1.0, 1e5)[None])
+    waves = jnp.sin(x[:, None] * jnp.arange(1.0, 1e5, dtype=x.dtype)[None])
     return jnp.sum((waves @ waves.T / 1e5 - 0.3) ** 2)
 
 starts = np.random.default_rng(0).normal(size=(48, 4)).astype(np.float32)

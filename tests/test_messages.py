@@ -102,7 +102,7 @@ WELCOME = {
                                       "loss": lambda p: jnp.sum(p["a"])},
     "bounds beyond float32": {"bounds": (-1e300, 1e300)},
     "bounds like params": {"params": PAIR, "bounds": ({"a": TWO, "b": None, "n": None}, 2),
-                           "loss": lambda p: jnp.sum(p["a"]) + p["b"]},
+                           "loss": lambda p: jnp.sum(p["a"]) + jnp.asarray(p["b"], jnp.float32)},
     "a raw key": {"loss": lambda x, key: jnp.sum(x), "key": jax.random.PRNGKey(0)},
     "aux of anything that JAX has": {"has_aux": True, "loss": lambda x: (
         jnp.sum(x), {"x": x, "n": 3, "none": None, "key": jax.random.key(0), "np": np.ones(2)})},

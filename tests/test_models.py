@@ -51,7 +51,8 @@ def nnx_network():
 
 
 def equinox():
-    return eqx.nn.MLP(64, 10, 16, 1, key=KEY), lambda model, x: jax.vmap(model)(x)
+    model = eqx.nn.MLP(64, 10, 16, 1, key=KEY, dtype=jnp.float32)
+    return model, lambda model, x: jax.vmap(model)(x)
 
 
 @pytest.mark.parametrize("make", [plain, linen, nnx_network, equinox])
