@@ -112,7 +112,7 @@ def test_a_second_ctrl_c_stops_at_once(go, tmp_path):
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, callback=in_the_midst(twice, 0))
+        go(tmp_path, callback=in_the_midst(twice))
     assert signal.getsignal(signal.SIGINT) is handler
     assert not differences(go(None), go(tmp_path))
 
