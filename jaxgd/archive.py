@@ -8,6 +8,7 @@ import os
 import threading
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,33 @@ def fill(file: IO[bytes], says: dict[str, Any], arrays: dict[str, Any]) -> None:
         stored[f"a{i}"] = array.view(f"u{array.dtype.itemsize}") if foreign else array
     said = json.dumps({"format": FORMAT, **says, "kinds": kinds}, allow_nan=True).encode()
     np.savez(file, says=np.frombuffer(said, np.uint8), **stored)  # type: ignore[arg-type]
+
+
+def put(
+    directory: Path, name: str, make: Callable[[], Contents], given_up: threading.Event
+) -> None:
+    """Write an archive, whole or not at all; its digits and .npz are added to its name.
+
+    Args:
+      directory: where.
+      name: of the file; while it is not whole a dot precedes it.
+      make: what is in it.
+      given_up: once it is set, nothing more is written.
+
+    Raises:
+      OSError: it cannot be written, or was given up.
+    """
+    unfinished = directory / f".{name}"
+    try:
+        with io.BufferedRandom(_Abandonable(unfinished, given_up)) as file:
+            fill(file, *make())
+            file.flush()
+            os.fsync(file.fileno())
+            digest = digest_of(file)
+        unfinished.replace(directory / f"{name}-{digest}.npz")
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync(directory)
 
 
 def read(path: Path) -> Contents:
@@ -87,7 +115,7 @@ def reason_of(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-class Abandonable(io.FileIO):
+class _Abandonable(io.FileIO):
     """A new file that takes no more once it has been given up."""
 
     def __init__(self, path: Path, given_up: threading.Event) -> None:
@@ -101,7 +129,7 @@ class Abandonable(io.FileIO):
         return super().write(data)
 
 
-def sync(directory: Path) -> None:
+def _sync(directory: Path) -> None:
     """Have the directory's entries on the disk, where a system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)

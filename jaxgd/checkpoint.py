@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import io
 import os
 import re
 import sys
@@ -16,17 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgd.archive import (
-    DAMAGES,
-    DIGITS,
-    Abandonable,
-    Contents,
-    digest_of,
-    fill,
-    read,
-    reason_of,
-    sync,
-)
+from jaxgd.archive import DAMAGES, DIGITS, Contents, put, read, reason_of
 from jaxgd.canonical import as_count, is_quantity
 from jaxgd.locking import locked
 from jaxgd.refusal import described
@@ -220,18 +209,7 @@ class Vault:
         """Write a checkpoint, and let go of those that are too old."""
         began = time.thread_time()  # not the time for which the disk is waited for
         self._number += 1
-        start = f"checkpoint-{self._number:06d}"
-        unfinished = self.path / f".{start}"
-        try:
-            with io.BufferedRandom(Abandonable(unfinished, self._given_up)) as file:
-                fill(file, *make())
-                file.flush()
-                os.fsync(file.fileno())
-                digest = digest_of(file)
-            unfinished.replace(self.path / f"{start}-{digest}.npz")
-        finally:
-            unfinished.unlink(missing_ok=True)
-        sync(self.path)
+        put(self.path, f"checkpoint-{self._number:06d}", make, self._given_up)
         for _, path in sorted(self._files())[: -self._given.keep]:
             path.unlink(missing_ok=True)
         self._soonest += SHARE * (time.thread_time() - began)

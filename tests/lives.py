@@ -21,8 +21,8 @@ import numpy as np
 from kept_jobs import JOBS, MANY, arrays_of
 
 import jaxgd as gd
+from jaxgd import archive, crew
 from jaxgd import checkpoint as kept
-from jaxgd import crew
 from jaxgd.gate import Gate
 
 EVERY = 20
@@ -64,14 +64,14 @@ class Plan:
         self.how, self.which = chance.choice(DEATHS), chance.randint(2, AT_MOST - 1)
         self.room, self.delay = chance.randint(1, 4000), chance.uniform(0, 0.05)
         self.made = 0
-        self.before = kept.fill, Path.replace, Path.unlink, kept.Vault._files
+        self.before = archive.fill, Path.replace, Path.unlink, kept.Vault._files
 
     @property
     def is_time(self):
         return self.made >= self.which  # the first life has nothing to let go of before its third
 
     def put_in_force(self):
-        kept.fill = self.fill
+        archive.fill = self.fill
         # Functions, since a method would not be given the path.
         Path.replace = lambda path, to: self.replace(path, to)  # noqa: PLW0108
         Path.unlink = lambda path, **how: self.unlink(path, **how)  # noqa: PLW0108

@@ -205,7 +205,7 @@ def test_a_full_disk_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("jaxgd.checkpoint.fill", full)
+    monkeypatch.setattr("jaxgd.archive.fill", full)
     words = ("run", "booth", "--max-steps", 3e5, "--checkpoint-every", 1e-3, "--keep", "last")
     done = jaxgd(*words, "--out", tmp_path)
     assert done.exit_code == 0, done.output

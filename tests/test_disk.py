@@ -17,7 +17,7 @@ from disk_cases import break_off, differences, files, saying, steps_in
 from kept_jobs import valley, wells
 
 import jaxgd as gd
-from jaxgd import checkpoint as kept
+from jaxgd import archive
 
 START = np.linspace(-1.2, 1, 3)
 
@@ -221,7 +221,7 @@ def test_memory_that_is_short_while_a_checkpoint_is_written_ends_no_run(tmp_path
     def fill(*_):
         raise MemoryError("no room for it")
 
-    monkeypatch.setattr(kept, "fill", fill)
+    monkeypatch.setattr(archive, "fill", fill)
     with saying("no room for it; the run goes on"):
         result = run(tmp_path)
     assert not differences(run(None), result)

@@ -15,7 +15,7 @@ from disk_cases import differences, files, saying, steps_in
 from kept_jobs import valley, wells
 
 import jaxgd as gd
-from jaxgd import checkpoint, crew
+from jaxgd import archive, crew
 
 START = np.linspace(-1.2, 1, 3)
 STARTS = np.linspace(-2, 2, 100)[:, None]
@@ -134,7 +134,7 @@ def test_nor_does_it_wait_for_what_is_being_written(go, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(checkpoint, "fill", slowly)
+    monkeypatch.setattr(archive, "fill", slowly)
     often = gd.Checkpoint(tmp_path, every=1e-9)
     with pytest.raises(KeyboardInterrupt):
         go(None, 2**20, checkpoint=often, callback=in_the_midst(twice, 0))
@@ -211,13 +211,13 @@ MIDST = """
     import numpy as np
     import jaxgd as gd
     from disk_cases import differences
-    from jaxgd import checkpoint as kept, crew, keeping
+    from jaxgd import archive, checkpoint as kept, crew, keeping
     from test_ends import many, one
 
     scene, directory = sys.argv[1], pathlib.Path(sys.argv[2])
     crew.CALL_SECONDS, crew.LOOK_SECONDS = 0.0, 0.002
     counts, call, closed, save = [0], crew.Worker._call, crew.Gate.closed, keeping.Keeper.save
-    settle, fill = kept.Vault.settle, kept.fill
+    settle, fill = kept.Vault.settle, archive.fill
 
     def interrupt():
         for _ in range(2):
@@ -266,10 +266,10 @@ MIDST = """
         "a thread raises": (many, (crew.Worker, "_call", failing), RuntimeError),
         "waiting for the threads": (many, (crew.Worker, "_call", interrupting), KeyboardInterrupt),
         "while they wait": (many, (keeping.Keeper, "save", saving), KeyboardInterrupt),
-        "while one is written": (one, (kept, "fill", filling), KeyboardInterrupt),
-        "while some are written": (many, (kept, "fill", filling), KeyboardInterrupt),
-        "one cannot be made": (one, (kept, "fill", failing_to_fill), RuntimeError),
-        "some cannot be made": (many, (kept, "fill", failing_to_fill), RuntimeError),
+        "while one is written": (one, (archive, "fill", filling), KeyboardInterrupt),
+        "while some are written": (many, (archive, "fill", filling), KeyboardInterrupt),
+        "one cannot be made": (one, (archive, "fill", failing_to_fill), RuntimeError),
+        "some cannot be made": (many, (archive, "fill", failing_to_fill), RuntimeError),
     }[scene]
     before = getattr(owner, name)
     crew.Gate.closed = looking
