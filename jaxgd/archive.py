@@ -70,7 +70,7 @@ def put(
         unfinished.replace(directory / f"{name}-{digest}.npz")
     finally:
         unfinished.unlink(missing_ok=True)
-    _sync(directory)
+    sync(directory)
 
 
 def read(path: Path) -> Contents:
@@ -129,7 +129,7 @@ class _Abandonable(io.FileIO):
         return super().write(data)
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
     """Have the directory's entries on the disk, where a system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgd import fingerprint
+from jaxgd.archive import sync
 from jaxgd.canonical import is_number
 from jaxgd.minima import Minimum
 from jaxgd.pytree import is_pytree
@@ -114,8 +115,12 @@ def _replacing(path: Path, *, discard: bool = False) -> Iterator[IO[bytes]]:
     try:
         with unfinished.open("wb") as file:
             yield file
+            if not discard:  # a checkpoint may be removed once this is there, so it has to last
+                file.flush()
+                os.fsync(file.fileno())
         if not discard:
             unfinished.replace(path)
+            sync(path.parent)
     except OSError as error:
         if error.filename == str(unfinished):
             error.filename = str(path)

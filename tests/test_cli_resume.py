@@ -159,6 +159,26 @@ def test_a_run_that_has_finished_is_made_anew(tmp_path):
     assert done.exit_code == 0, done.output
 
 
+def test_results_are_on_the_disk_before_the_checkpoints_go(tmp_path, monkeypatch):
+    synced, fsync, let_go = set(), os.fsync, unfinished.Unfinished.let_go
+
+    def noting(handle):
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def going(self):
+        there = {tmp_path, tmp_path / "result.npz", tmp_path / "result.json"}
+        assert {path.stat().st_ino for path in there} <= synced
+        gone.append(let_go(self))
+
+    gone = []
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(unfinished.Unfinished, "let_go", going)
+    done = jaxgd("run", "booth", "--max-steps", 20, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert gone
+
+
 def test_without_checkpoints_nothing_is_kept_and_nothing_taken_up(tmp_path):
     cut_short(tmp_path, "booth", "--max-steps", 30)
     before = kept(tmp_path)
